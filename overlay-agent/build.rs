@@ -1,0 +1,20 @@
+//! Builds the eBPF object that the agent embeds.
+
+use anyhow::{Context as _, Result};
+use aya_build::{Package, Toolchain};
+
+fn main() -> Result<()> {
+    // `-Z build-std=core` needs unstable features. They are switched on for this nested build
+    // only: crates of the workspace probe the variable and would choose other code paths.
+    // SAFETY: a build script has one thread.
+    unsafe { std::env::set_var("RUSTC_BOOTSTRAP", "1") };
+    aya_build::build_ebpf(
+        [Package {
+            name: "overlay-ebpf",
+            root_dir: concat!(env!("CARGO_MANIFEST_DIR"), "/../overlay-ebpf"),
+            ..Default::default()
+        }],
+        Toolchain::Custom("1.95.0"),
+    )
+    .context("build the eBPF object: is bpf-linker installed? `cargo xtask setup` does it")
+}

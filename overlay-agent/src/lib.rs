@@ -1,0 +1,1 @@
+//! The agent: fills the data path's maps with what the store says.
