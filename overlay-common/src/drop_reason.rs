@@ -1,0 +1,129 @@
+//! Why a frame was not delivered. The numbers are kept in maps that outlive the agent and the
+//! labels in other people's dashboards: both are append-only.
+
+macro_rules! labelled {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $number:literal => $label:literal,)+ }) => {
+        $(#[$meta])*
+        #[repr(u8)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name {
+            $($(#[$doc])* $variant = $number,)+
+        }
+
+        impl $name {
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The metric label.
+            pub const fn label(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $label,)+
+                }
+            }
+
+            /// The variant of a number found in a map; `None` for one that a newer version wrote.
+            pub const fn from_number(number: u8) -> Option<Self> {
+                match number {
+                    $($number => Some(Self::$variant),)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+labelled! {
+    /// One name for every drop.
+    DropReason {
+        /// The frame ends before the headers it announces.
+        Truncated = 1 => "truncated",
+        /// The outer IPv4 header checksum is wrong.
+        OuterChecksum = 2 => "outer_checksum",
+        /// The VXLAN header has no valid VNI: I flag clear (RFC 7348, section 5) or VNI 0.
+        NoVni = 3 => "no_vni",
+        /// The outer source is not a VTEP of this overlay.
+        UnknownPeer = 4 => "unknown_peer",
+        /// No endpoint of this VNI is on this host.
+        UnknownVni = 5 => "unknown_vni",
+        /// The inner source MAC does not belong to the VTEP that sent the frame.
+        InnerSource = 6 => "inner_source",
+        /// No endpoint has the destination MAC.
+        UnknownDestination = 7 => "unknown_destination",
+        /// The inner destination is an endpoint of another host: tunnelled frames are not forwarded on.
+        NotLocal = 8 => "not_local",
+        /// Broadcast or multicast on a network whose flood mode is `drop`.
+        FloodDisabled = 9 => "flood_disabled",
+        /// The interface has no endpoint record.
+        UnknownInterface = 10 => "unknown_interface",
+        /// An endpoint sent from a MAC that is not its own.
+        SourceMac = 11 => "source_mac",
+        /// An endpoint sent a frame with a VLAN tag.
+        Vlan = 12 => "vlan",
+        /// An endpoint sent an 802.3 frame with a length instead of an ethertype (LLC).
+        Llc = 13 => "llc",
+        /// ARP that is not Ethernet/IPv4 or whose sender MAC is not the endpoint's.
+        BadArp = 14 => "bad_arp",
+        /// Nobody has the address that was asked for.
+        UnknownNeighbor = 15 => "unknown_neighbor",
+        /// The frame and its outer headers exceed the underlay's MTU.
+        TooBig = 16 => "too_big",
+        /// The peer has no tunnel header: no route to it is known.
+        NoRoute = 17 => "no_route",
+        /// The kernel refused to make room for the outer headers.
+        EncapFailed = 18 => "encap_failed",
+        /// The kernel refused to remove the outer headers.
+        DecapFailed = 19 => "decap_failed",
+        /// The kernel refused the tunnel metadata of a fallback frame.
+        FallbackFailed = 20 => "fallback_failed",
+    }
+}
+
+labelled! {
+    /// Which way a frame was going.
+    Direction {
+        /// From an endpoint of this host.
+        Tx = 1 => "tx",
+        /// From the underlay.
+        Rx = 2 => "rx",
+    }
+}
+
+labelled! {
+    /// Why a frame took the kernel's vxlan device instead of the fast path.
+    FallbackCause {
+        /// An outer fragment: the UDP header is elsewhere.
+        OuterFragment = 1 => "outer_fragment",
+        /// Outer IPv4 options.
+        OuterOptions = 2 => "outer_options",
+        /// The outer UDP checksum is used, and nobody has verified it yet.
+        OuterChecksum = 3 => "outer_checksum",
+        /// The outer length fields disagree with the frame; the kernel decides.
+        OuterLength = 4 => "outer_length",
+        /// The outer header carries Congestion Experienced, which has to reach the inner one.
+        OuterCongestion = 5 => "outer_congestion",
+        /// `bpf_skb_adjust_room` takes IPv4 and IPv6 only.
+        InnerNotIp = 6 => "inner_not_ip",
+        /// An aggregate whose inner protocol is not TCP: its segmentation state would be lost.
+        InnerAggregate = 7 => "inner_aggregate",
+        /// With the outer headers the IP length would pass 65535.
+        Oversize = 8 => "oversize",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_labels_are_unique() {
+        for (i, reason) in DropReason::ALL.iter().enumerate() {
+            assert_eq!(DropReason::from_number(*reason as u8), Some(*reason));
+            assert!(
+                DropReason::ALL[..i]
+                    .iter()
+                    .all(|r| r.label() != reason.label())
+            );
+        }
+        assert_eq!(DropReason::from_number(0), None);
+        assert_eq!(DropReason::from_number(255), None);
+    }
+}

@@ -1,0 +1,87 @@
+//! Where a frame goes: FDB, peers, tunnels.
+
+use super::shared;
+use crate::net::MacAddr;
+
+/// Index of a peer in TUNNELS. 0 is this host itself.
+pub type PeerIndex = u32;
+
+/// Key of FDB. 12 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FdbKey {
+    pub vni: u32,
+    pub mac: MacAddr,
+    pub pad: [u8; 2],
+}
+
+impl FdbKey {
+    #[inline(always)]
+    pub const fn new(vni: u32, mac: MacAddr) -> Self {
+        Self {
+            vni,
+            mac,
+            pad: [0; 2],
+        }
+    }
+}
+shared!(FdbKey, 12);
+
+/// Value of FDB: one lookup decides a unicast frame and where it is counted. 16 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FdbValue {
+    /// Host side of a local endpoint's veth; 0 for an endpoint of a peer.
+    pub ifindex: u32,
+    /// 0 for a local endpoint.
+    pub peer: PeerIndex,
+    /// Slot in STATS of the pair (VNI, peer).
+    pub stats: u32,
+    /// Grows whenever the agent moves the endpoint, so that an audit can tell a stale entry.
+    pub generation: u32,
+}
+shared!(FdbValue, 16);
+
+/// Value of PEERS, the allow-list of outer source addresses. 4 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PeerValue {
+    pub index: PeerIndex,
+}
+shared!(PeerValue, 4);
+
+/// Bits of [`TunnelValue::flags`].
+pub mod tunnel_flags {
+    /// The header carries the next hop's MAC; without it the kernel resolves the neighbour.
+    pub const RESOLVED: u32 = 1;
+}
+
+/// Room for the outer headers: Ethernet + IPv6 + UDP + VXLAN is 70, rounded up.
+pub const TUNNEL_HEADER_MAX: usize = 72;
+
+/// Value of TUNNELS: the outer headers of a peer, made once by the agent
+/// (`packet::encap`). 88 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TunnelValue {
+    pub header: [u8; TUNNEL_HEADER_MAX],
+    /// Bytes of `header` in use: 50 on IPv4, 0 when no route to the peer is known.
+    pub header_len: u32,
+    /// Egress device on the underlay.
+    pub ifindex: u32,
+    /// [`tunnel_flags`].
+    pub flags: u32,
+    /// Largest outer IP packet in bytes.
+    pub mtu: u32,
+}
+shared!(TunnelValue, 88);
+
+impl TunnelValue {
+    pub const NONE: Self = Self {
+        header: [0; TUNNEL_HEADER_MAX],
+        header_len: 0,
+        ifindex: 0,
+        flags: 0,
+        mtu: 0,
+    };
+}

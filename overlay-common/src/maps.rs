@@ -1,0 +1,49 @@
+//! Names and default sizes of the maps and programs.
+
+/// Version of everything that outlives one agent: map layouts, sizes, the meaning of numbers.
+/// Part of the pin path, so a new layout never meets old maps.
+pub const ABI: u32 = 1;
+
+pub const ENDPOINTS: &str = "ENDPOINTS";
+pub const FDB: &str = "FDB";
+pub const NEIGHBORS: &str = "NEIGHBORS";
+pub const PEERS: &str = "PEERS";
+pub const TUNNELS: &str = "TUNNELS";
+pub const VNIS: &str = "VNIS";
+pub const STATS: &str = "STATS";
+pub const STATS_INDEX: &str = "STATS_INDEX";
+pub const DROPS: &str = "DROPS";
+pub const FALLBACKS: &str = "FALLBACKS";
+
+/// Every pinned map.
+pub const ALL: [&str; 10] = [
+    ENDPOINTS,
+    FDB,
+    NEIGHBORS,
+    PEERS,
+    TUNNELS,
+    VNIS,
+    STATS,
+    STATS_INDEX,
+    DROPS,
+    FALLBACKS,
+];
+
+pub const MAX_ENDPOINTS: u32 = 4096;
+pub const MAX_FDB: u32 = 131_072;
+pub const MAX_NEIGHBORS: u32 = 262_144;
+/// Two addresses per peer.
+pub const MAX_PEERS: u32 = 2 * MAX_TUNNELS;
+pub const MAX_TUNNELS: u32 = 8192;
+pub const MAX_VNIS: u32 = 4096;
+/// Pairs of (VNI, peer) that are counted apart.
+pub const MAX_STATS: u32 = 16_384;
+pub const MAX_DROPS: u32 = 32_768;
+
+/// Read-only global of the programs, of type [`crate::layout::Vtep`], set at load.
+pub const VTEP_GLOBAL: &str = "VTEP";
+
+pub const UNDERLAY_FILTER: &str = "underlay_filter";
+pub const FROM_UNDERLAY: &str = "from_underlay";
+pub const FROM_ENDPOINT: &str = "from_endpoint";
+pub const FROM_FALLBACK: &str = "from_fallback";

@@ -1,0 +1,71 @@
+//! Checked newtypes for the addresses of an overlay.
+
+#[cfg(feature = "user")]
+mod text;
+
+#[cfg(feature = "user")]
+pub use text::{ParseMacError, ParseVniError};
+
+/// An Ethernet address in wire order.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MacAddr(pub [u8; 6]);
+
+impl MacAddr {
+    pub const BROADCAST: Self = Self([0xff; 6]);
+
+    /// Whether the group bit is set (IEEE 802): multicast or broadcast.
+    #[inline(always)]
+    pub const fn is_multicast(self) -> bool {
+        self.0[0] & 1 != 0
+    }
+
+    /// Whether all bytes are zero, which no interface may have.
+    #[inline(always)]
+    pub const fn is_zero(self) -> bool {
+        matches!(self.0, [0, 0, 0, 0, 0, 0])
+    }
+}
+
+/// A VXLAN network identifier: 1 to 2²⁴−1 (RFC 7348, section 5; 0 is refused because hardware
+/// VTEPs and Linux give it a meaning of their own).
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Vni(u32);
+
+impl Vni {
+    pub const MAX: u32 = 0xff_ffff;
+
+    /// `None` for 0 and for what does not fit 24 bits.
+    #[inline(always)]
+    pub const fn new(value: u32) -> Option<Self> {
+        if value == 0 || value > Self::MAX {
+            return None;
+        }
+        Some(Self(value))
+    }
+
+    #[inline(always)]
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+/// An IPv4 or IPv6 address as a map key: 16 bytes in wire order, IPv4 as `::ffff:a.b.c.d`
+/// (RFC 4291, section 2.5.5.2).
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IpKey(pub [u8; 16]);
+
+impl IpKey {
+    #[inline(always)]
+    pub const fn v4(ip: [u8; 4]) -> Self {
+        let [a, b, c, d] = ip;
+        Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d])
+    }
+
+    #[inline(always)]
+    pub const fn v6(ip: [u8; 16]) -> Self {
+        Self(ip)
+    }
+}
