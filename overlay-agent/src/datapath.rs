@@ -1,0 +1,3 @@
+//! The kernel side: programs, maps, links and their pins.
+
+pub mod rows;

@@ -1,0 +1,39 @@
+//! The tables of the data path as plain values: what the agent wants in them and what an audit
+//! found there have one type, so that a plan is a diff of two of these.
+
+use std::collections::BTreeMap;
+
+use overlay_common::layout::{
+    EndpointValue, FdbKey, FdbValue, NeighborKey, NeighborValue, PeerIndex, PeerValue, StatsKey,
+    TunnelValue, VniValue,
+};
+use overlay_common::net::IpKey;
+
+/// Contents of the maps that the agent owns.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rows {
+    /// By ifindex of the host side of the veth.
+    pub endpoints: BTreeMap<u32, EndpointValue>,
+    pub fdb: BTreeMap<FdbKey, FdbValue>,
+    pub neighbors: BTreeMap<NeighborKey, NeighborValue>,
+    pub peers: BTreeMap<IpKey, PeerValue>,
+    /// Entries whose header is in use; an absent index is [`TunnelValue::NONE`] in the map.
+    pub tunnels: BTreeMap<PeerIndex, TunnelValue>,
+    /// By VNI.
+    pub vnis: BTreeMap<u32, VniValue>,
+    /// Slot in STATS of each counted pair.
+    pub stats_index: BTreeMap<StatsKey, u32>,
+}
+
+/// One change to one table: `Some` writes the entry, `None` removes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    Endpoint(u32, Option<EndpointValue>),
+    Fdb(FdbKey, Option<FdbValue>),
+    Neighbor(NeighborKey, Option<NeighborValue>),
+    Peer(IpKey, Option<PeerValue>),
+    Tunnel(PeerIndex, Option<TunnelValue>),
+    Vni(u32, Option<VniValue>),
+    /// Adding a pair zeroes its slot.
+    StatsIndex(StatsKey, Option<u32>),
+}
