@@ -1,1 +1,5 @@
-fn main() {}
+//! The suites. Each `mod` line here is one suite that `cargo xtask test <suite>` runs.
+//!
+//! They need root and run one test at a time: `cargo xtask test` sees to both.
+
+mod harness;
