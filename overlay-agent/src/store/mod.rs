@@ -7,6 +7,7 @@ pub mod client;
 pub mod config;
 pub mod error;
 pub mod health;
+pub mod schema;
 
 pub use client::{Client, KvPair};
 pub use config::StoreConfig;
