@@ -3,13 +3,18 @@
 //! [`client`] speaks HTTP and knows no schema; [`schema`] knows keys and records and does no
 //! I/O; [`watch`], [`session`] and [`registry`] are what the agent uses.
 
+pub(crate) mod backoff;
 pub mod client;
 pub mod config;
 pub mod error;
 pub mod health;
 pub mod schema;
+pub mod session;
+pub mod watch;
 
 pub use client::{Client, KvPair};
 pub use config::StoreConfig;
 pub use error::{ErrorKind, StoreError};
 pub use health::StoreHealth;
+pub use session::Session;
+pub use watch::{PrefixWatch, Snapshot};
