@@ -6,9 +6,11 @@
 
 #![cfg_attr(not(any(test, feature = "user")), no_std)]
 
+pub mod decide;
 mod drop_reason;
 pub mod layout;
 pub mod maps;
 pub mod net;
+pub mod packet;
 
 pub use drop_reason::{Direction, DropReason, FallbackCause};

@@ -1,8 +1,102 @@
+//! The kernel side: one function per hook, each from outcome to action. What a frame deserves is
+//! decided by `overlay_common::decide`; see ARCHITECTURE.md for the packet path.
+
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(
+    not(target_arch = "bpf"),
+    expect(
+        dead_code,
+        unused_imports,
+        reason = "built for the host only to be checked; the programs exist on the BPF target"
+    )
+)]
+
+mod access;
+mod decap;
+mod encap;
+mod fallback;
+mod filter;
+mod maps;
+mod verdict;
+
 #[cfg(target_arch = "bpf")]
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the attribute macros hand the context over by value"
+)]
+mod programs {
+    use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
+    use aya_ebpf::macros::{classifier, xdp};
+    use aya_ebpf::programs::{TcContext, XdpContext};
+    use overlay_common::Direction;
+
+    use crate::decap::Decap;
+    use crate::encap::Encap;
+    use crate::filter::Filter;
+    use crate::verdict;
+    use crate::{decap, encap, fallback, filter};
+
+    /// XDP on the underlay: junk is dropped before the kernel makes an skb of it.
+    #[xdp]
+    pub fn underlay_filter(ctx: XdpContext) -> u32 {
+        match filter::run(&ctx) {
+            Ok(Filter::Pass) => XDP_PASS,
+            Err(refusal) => {
+                verdict::count_drop(&ctx, Direction::Rx, refusal);
+                XDP_DROP
+            }
+        }
+    }
+
+    /// TC ingress on the underlay: decapsulation.
+    #[classifier]
+    pub fn from_underlay(ctx: TcContext) -> i32 {
+        match decap::run(&ctx) {
+            Ok(Decap::Foreign) => verdict::NEXT,
+            Ok(Decap::Fallback(cause)) => verdict::leave_to_kernel(Direction::Rx, cause),
+            Ok(Decap::Deliver { ifindex }) => verdict::redirect_peer(ifindex),
+            Err(refusal) => verdict::drop(&ctx, Direction::Rx, refusal),
+        }
+    }
+
+    /// TC ingress on the host side of an endpoint's veth: encapsulation and local switching.
+    #[classifier]
+    pub fn from_endpoint(ctx: TcContext) -> i32 {
+        match encap::run(&ctx) {
+            Ok(Encap::Deliver { ifindex }) => verdict::redirect_peer(ifindex),
+            Ok(Encap::Transmit { ifindex }) => verdict::redirect(ifindex),
+            Ok(Encap::Resolve { ifindex }) => verdict::redirect_neigh(ifindex),
+            Ok(Encap::Answer) => verdict::redirect(verdict::ifindex(&ctx)),
+            Ok(Encap::Fallback { ifindex, cause }) => {
+                verdict::fallback(ifindex, Direction::Tx, cause)
+            }
+            Err(refusal) => verdict::drop(&ctx, Direction::Tx, refusal),
+        }
+    }
+
+    /// TC ingress on the collect-metadata vxlan device: what the fast path left to the kernel
+    /// comes out here and passes the same checks.
+    #[classifier]
+    pub fn from_fallback(ctx: TcContext) -> i32 {
+        match fallback::run(&ctx) {
+            Ok(ifindex) => verdict::redirect_peer(ifindex),
+            Err(refusal) => verdict::drop(&ctx, Direction::Rx, refusal),
+        }
+    }
+
+    #[panic_handler]
+    fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+        loop {}
+    }
+
+    /// Helpers such as `bpf_redirect_peer` are for GPL-compatible programs.
+    #[unsafe(link_section = "license")]
+    #[unsafe(no_mangle)]
+    static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 }
+
 #[cfg(not(target_arch = "bpf"))]
-fn main() {}
+fn main() {
+    eprintln!("overlay-ebpf runs in the kernel: it is built and embedded by overlay-agent");
+    std::process::exit(1);
+}

@@ -2,4 +2,12 @@
 //!
 //! They need root and run one test at a time: `cargo xtask test` sees to both.
 
+mod datapath;
+mod faults;
+mod footprint;
 mod harness;
+mod interop;
+mod isolation;
+mod overlay;
+mod prometheus;
+mod support;

@@ -60,7 +60,7 @@ pub mod tunnel_flags {
 pub const TUNNEL_HEADER_MAX: usize = 72;
 
 /// Value of TUNNELS: the outer headers of a peer, made once by the agent
-/// (`packet::encap`). 88 bytes.
+/// ([`crate::packet::encap::Template`]). 88 bytes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TunnelValue {

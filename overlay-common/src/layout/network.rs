@@ -76,7 +76,7 @@ pub struct Vtep {
     pub port: u32,
     /// The collect-metadata vxlan device.
     pub fallback_ifindex: u32,
-    /// Non-zero: drops are logged through AYA_LOGS, each reason at its 1st, 2nd, 4th, 8th … time.
+    /// Non-zero: drops are logged through `AYA_LOGS`, each reason at its 1st, 2nd, 4th, 8th … time.
     pub log_drops: u32,
     pub pad: u32,
 }

@@ -1,0 +1,85 @@
+//! The only pointer arithmetic: bounds-checked reads of packet memory.
+
+use aya_ebpf::helpers::bpf_xdp_get_buff_len;
+use aya_ebpf::programs::{TcContext, XdpContext};
+use overlay_common::packet::{Header, Packet};
+
+/// Outer IPv4 and inner headers with room for inner options, which every decision fits in.
+const LINEAR: u32 = 192;
+
+/// A frame at an XDP hook.
+pub struct XdpFrame<'a>(pub &'a XdpContext);
+
+impl Packet for XdpFrame<'_> {
+    #[inline(always)]
+    fn frame_len(&self) -> usize {
+        // Not `data_end - data`: the compiler would take a comparison with that for the bounds
+        // check of a later read, and the verifier would not. Fragments count, too.
+        // SAFETY: the context pointer is valid while the program runs.
+        unsafe { bpf_xdp_get_buff_len(self.0.ctx) as usize }
+    }
+
+    #[inline(always)]
+    fn header<T: Header>(&self, offset: usize) -> Option<T> {
+        read(self.0.data(), self.0.data_end(), offset)
+    }
+}
+
+/// A frame at a TC hook whose headers are in the skb's linear part.
+pub struct SkbFrame<'a>(&'a TcContext);
+
+impl<'a> SkbFrame<'a> {
+    /// Pulls the headers into the linear part if a driver left them in fragments.
+    #[inline(always)]
+    pub fn new(ctx: &'a TcContext) -> Self {
+        let wanted = ctx.len().min(LINEAR);
+        if ctx.data() + (wanted as usize) > ctx.data_end() {
+            // Without memory the reads below find the frame truncated, and it is dropped.
+            let _ = ctx.skb.pull_data(wanted);
+        }
+        Self(ctx)
+    }
+
+    /// Length of the frame in bytes.
+    #[inline(always)]
+    pub fn len(&self) -> u32 {
+        self.0.len()
+    }
+
+    /// Payload of one segment of a super-packet, 0 for a plain frame.
+    #[inline(always)]
+    pub fn gso_size(&self) -> u32 {
+        // SAFETY: the context pointer is valid while the program runs.
+        unsafe { (*self.0.skb.skb).gso_size }
+    }
+
+    /// Frames on the wire: segments of a super-packet.
+    #[inline(always)]
+    pub fn segments(&self) -> u64 {
+        // SAFETY: as above.
+        let segments = unsafe { (*self.0.skb.skb).gso_segs };
+        u64::from(segments.max(1))
+    }
+}
+
+impl Packet for SkbFrame<'_> {
+    #[inline(always)]
+    fn frame_len(&self) -> usize {
+        self.0.len() as usize
+    }
+
+    #[inline(always)]
+    fn header<T: Header>(&self, offset: usize) -> Option<T> {
+        read(self.0.data(), self.0.data_end(), offset)
+    }
+}
+
+#[inline(always)]
+fn read<T: Header>(data: usize, end: usize, offset: usize) -> Option<T> {
+    let start = data + offset;
+    if start + size_of::<T>() > end {
+        return None;
+    }
+    // SAFETY: the bytes are inside the packet, and `Header` makes any of them a value.
+    Some(unsafe { (start as *const T).read_unaligned() })
+}

@@ -1,0 +1,121 @@
+//! TC ingress on an endpoint's veth.
+
+use aya_ebpf::bindings::bpf_adj_room_mode::BPF_ADJ_ROOM_MAC;
+use aya_ebpf::bindings::{
+    BPF_ADJ_ROOM_ENCAP_L2_SHIFT, BPF_F_ADJ_ROOM_ENCAP_L2_ETH, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4,
+    BPF_F_ADJ_ROOM_ENCAP_L4_UDP, BPF_F_ADJ_ROOM_FIXED_GSO,
+};
+use aya_ebpf::helpers::bpf_get_hash_recalc;
+use aya_ebpf::programs::TcContext;
+use overlay_common::decide::Refusal;
+use overlay_common::decide::endpoint::{self, Forward, Path};
+use overlay_common::layout::{TunnelValue, tunnel_flags};
+use overlay_common::packet::encap::headers_v4;
+use overlay_common::packet::flow::source_port;
+use overlay_common::packet::{ETH_LEN, Ethernet, OVERHEAD_V4};
+use overlay_common::{DropReason, FallbackCause};
+
+use crate::access::SkbFrame;
+use crate::maps::{self, KernelTables, TUNNELS, VTEP};
+use crate::{fallback, verdict};
+
+pub enum Encap {
+    /// To a container of this host.
+    Deliver { ifindex: u32 },
+    /// Encapsulated, next hop known.
+    Transmit { ifindex: u32 },
+    /// Encapsulated, the kernel has to resolve the next hop.
+    Resolve { ifindex: u32 },
+    /// Answered in place.
+    Answer,
+    /// Marked for the fallback device.
+    Fallback { ifindex: u32, cause: FallbackCause },
+}
+
+/// `ENCAP_L2` is the inner Ethernet header alone: with the VXLAN header counted in, UDP-tunnel
+/// segmentation would look for the inner packet 8 bytes off.
+const ROOM_FLAGS: u64 = BPF_F_ADJ_ROOM_FIXED_GSO as u64
+    | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 as u64
+    | BPF_F_ADJ_ROOM_ENCAP_L4_UDP as u64
+    | BPF_F_ADJ_ROOM_ENCAP_L2_ETH as u64
+    | (ETH_LEN as u64) << BPF_ADJ_ROOM_ENCAP_L2_SHIFT;
+
+#[inline(always)]
+pub fn run(ctx: &TcContext) -> Result<Encap, Refusal> {
+    let Some(endpoint) = maps::endpoint(verdict::ifindex(ctx)) else {
+        return Err(Refusal::unattributed(DropReason::UnknownInterface));
+    };
+    let frame = SkbFrame::new(ctx);
+    // SAFETY: the context pointer is valid while the program runs.
+    let tagged = unsafe { (*ctx.skb.skb).vlan_present } != 0;
+    let (ethernet, forward) = endpoint::forward(&frame, &endpoint, tagged, &KernelTables)?;
+    let refuse = |reason, peer| Refusal::new(reason, endpoint.vni, peer);
+
+    match forward {
+        Forward::Local { ifindex, stats } => {
+            verdict::count_sent(stats, &frame);
+            Ok(Encap::Deliver { ifindex })
+        }
+        Forward::Answer { arp, mac } => {
+            ctx.store(0, &arp.reply(mac), 0)
+                .map_err(|_| refuse(DropReason::Truncated, 0))?;
+            Ok(Encap::Answer)
+        }
+        Forward::Remote { peer, stats } => {
+            let Some(tunnel) = TUNNELS.get(peer) else {
+                return Err(refuse(DropReason::NoRoute, peer));
+            };
+            let path = endpoint::path(&frame, ethernet, frame.gso_size(), tunnel)
+                .map_err(|reason| refuse(reason, peer))?;
+            verdict::count_sent(stats, &frame);
+            match path {
+                Path::Fast => {
+                    push(ctx, tunnel, ethernet, endpoint.vni)
+                        .map_err(|_| refuse(DropReason::EncapFailed, peer))?;
+                    let ifindex = tunnel.ifindex;
+                    if tunnel.flags & tunnel_flags::RESOLVED == 0 {
+                        return Ok(Encap::Resolve { ifindex });
+                    }
+                    Ok(Encap::Transmit { ifindex })
+                }
+                Path::Fallback(cause) => {
+                    fallback::mark(ctx, tunnel, endpoint.vni)
+                        .map_err(|_| refuse(DropReason::FallbackFailed, peer))?;
+                    Ok(Encap::Fallback {
+                        ifindex: VTEP.load().fallback_ifindex,
+                        cause,
+                    })
+                }
+            }
+        }
+    }
+}
+
+/// Makes room after the Ethernet header and writes the outer headers and the inner Ethernet
+/// header in one piece.
+#[inline(always)]
+fn push(ctx: &TcContext, tunnel: &TunnelValue, inner: Ethernet, vni: u32) -> Result<(), i64> {
+    let hash = flow_hash(ctx);
+    let headers = headers_v4(
+        &tunnel.header,
+        inner,
+        ctx.len() as u16,
+        vni,
+        source_port(hash),
+    );
+    ctx.skb
+        .adjust_room(OVERHEAD_V4 as i32, BPF_ADJ_ROOM_MAC, ROOM_FLAGS)?;
+    ctx.store(0, &headers, 0)
+}
+
+/// The socket's hash where the kernel has set one, else of the inner flow.
+#[inline(always)]
+fn flow_hash(ctx: &TcContext) -> u32 {
+    // SAFETY: the context pointer is valid while the program runs.
+    let hash = unsafe { (*ctx.skb.skb).hash };
+    if hash != 0 {
+        return hash;
+    }
+    // SAFETY: as above.
+    unsafe { bpf_get_hash_recalc(ctx.skb.skb) }
+}

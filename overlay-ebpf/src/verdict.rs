@@ -1,0 +1,125 @@
+//! How a program ends: redirects, counters, the one exit of every drop.
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::bindings::{TC_ACT_SHOT, tcx_action_base::TCX_NEXT};
+use aya_ebpf::helpers;
+use aya_ebpf::programs::TcContext;
+use aya_log_ebpf::debug;
+use overlay_common::decide::Refusal;
+use overlay_common::layout::{DropKey, fallback_index};
+use overlay_common::{Direction, FallbackCause};
+
+use crate::access::SkbFrame;
+use crate::maps::{DROPS, FALLBACKS, STATS, VTEP};
+
+/// Whatever is attached behind us, then the stack.
+pub const NEXT: i32 = TCX_NEXT;
+
+/// Counts the drop under its reason and drops.
+#[inline(always)]
+pub fn drop(ctx: &TcContext, direction: Direction, refusal: Refusal) -> i32 {
+    count_drop(ctx, direction, refusal);
+    TC_ACT_SHOT
+}
+
+/// Counts the drop under its reason.
+#[inline(always)]
+pub fn count_drop<C: EbpfContext>(ctx: &C, direction: Direction, refusal: Refusal) {
+    let key = DropKey::new(refusal.vni, refusal.peer, direction, refusal.reason);
+    let count = if let Some(count) = DROPS.get_ptr_mut(key) {
+        // SAFETY: the element is this CPU's and stays mapped until the program ends.
+        unsafe {
+            *count += 1;
+            *count
+        }
+    } else {
+        // A full map loses the count, not the drop.
+        let _ = DROPS.insert(key, 1, 0);
+        1
+    };
+    if VTEP.load().log_drops != 0 && count.is_power_of_two() {
+        debug!(
+            ctx,
+            "dropped: reason {} direction {} vni {} peer {} count {}",
+            refusal.reason as u8,
+            direction as u8,
+            refusal.vni,
+            refusal.peer,
+            count
+        );
+    }
+}
+
+/// Counts a frame towards a peer, or between two endpoints of this host.
+#[inline(always)]
+pub fn count_sent(slot: u32, frame: &SkbFrame<'_>) {
+    if let Some(stats) = STATS.get_ptr_mut(slot) {
+        // SAFETY: the element is this CPU's and stays mapped until the program ends.
+        unsafe {
+            (*stats).tx_packets += frame.segments();
+            (*stats).tx_bytes += u64::from(frame.len());
+        }
+    }
+}
+
+/// Counts `segments` frames of `bytes` inner bytes in all from a peer.
+#[inline(always)]
+pub fn count_received(slot: u32, segments: u64, bytes: u32) {
+    if let Some(stats) = STATS.get_ptr_mut(slot) {
+        // SAFETY: as in `count_sent`.
+        unsafe {
+            (*stats).rx_packets += segments;
+            (*stats).rx_bytes += u64::from(bytes);
+        }
+    }
+}
+
+#[inline(always)]
+fn count_fallback(direction: Direction, cause: FallbackCause) {
+    if let Some(count) = FALLBACKS.get_ptr_mut(fallback_index(direction, cause)) {
+        // SAFETY: as in `count_sent`.
+        unsafe { *count += 1 };
+    }
+}
+
+/// The stack reassembles, verifies and decapsulates; `from_fallback` sees the result.
+#[inline(always)]
+pub fn leave_to_kernel(direction: Direction, cause: FallbackCause) -> i32 {
+    count_fallback(direction, cause);
+    NEXT
+}
+
+/// Out through the fallback device, which encapsulates by the tunnel key set before.
+#[inline(always)]
+pub fn fallback(ifindex: u32, direction: Direction, cause: FallbackCause) -> i32 {
+    count_fallback(direction, cause);
+    redirect(ifindex)
+}
+
+/// Out of a device of this namespace.
+#[inline(always)]
+pub fn redirect(ifindex: u32) -> i32 {
+    // SAFETY: the helper takes plain numbers.
+    unsafe { helpers::bpf_redirect(ifindex, 0) as i32 }
+}
+
+/// Out of a device, the kernel filling in the next hop's MAC.
+#[inline(always)]
+pub fn redirect_neigh(ifindex: u32) -> i32 {
+    // SAFETY: without parameters the helper looks the next hop up itself.
+    unsafe { helpers::bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) as i32 }
+}
+
+/// Into the namespace at the other end of a veth.
+#[inline(always)]
+pub fn redirect_peer(ifindex: u32) -> i32 {
+    // SAFETY: the helper takes plain numbers.
+    unsafe { helpers::bpf_redirect_peer(ifindex, 0) as i32 }
+}
+
+/// The device the frame came in by.
+#[inline(always)]
+pub fn ifindex(ctx: &TcContext) -> u32 {
+    // SAFETY: the context pointer is valid while the program runs.
+    unsafe { (*ctx.skb.skb).ifindex }
+}
