@@ -199,7 +199,9 @@ impl Host {
         command
             .env("OVERLAY_RUN_DIR", self.work().folder("run")?)
             .env("OVERLAY_STATE_DIR", self.work().folder("state")?)
-            .env("OVERLAY_BPFFS_DIR", self.pins());
+            .env("OVERLAY_BPFFS_DIR", self.pins())
+            // Not this machine's /etc/overlay/config.toml.
+            .env("OVERLAY_CONFIG", "/dev/null");
         Ok(())
     }
 }
