@@ -1,1 +1,3 @@
 //! The agent: fills the data path's maps with what the store says.
+
+pub mod store;

@@ -1,0 +1,3 @@
+//! The store: what all hosts agree on.
+
+pub mod embedded;
