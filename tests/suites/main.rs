@@ -1,1 +1,1 @@
-fn main(){}
+mod store_http;
