@@ -11,4 +11,5 @@ mod interop;
 mod isolation;
 mod overlay;
 mod prometheus;
+mod store_http;
 pub(crate) mod support;
