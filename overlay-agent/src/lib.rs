@@ -3,3 +3,4 @@
 pub mod datapath;
 pub mod ipam;
 pub mod store;
+pub mod host;

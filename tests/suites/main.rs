@@ -3,6 +3,7 @@
 //!
 //! They need root and run one test at a time: `cargo xtask test` sees to both.
 
+mod attach;
 mod datapath;
 mod faults;
 mod footprint;
