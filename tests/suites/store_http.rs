@@ -7,10 +7,14 @@ mod restart;
 mod transcript;
 mod unix;
 
-use self::embedded::Running;
+use std::net::Ipv4Addr;
 
-/// A server that is already running, by its base address; it must be idle otherwise.
-const BASE: &str = "STORE_HTTP_BASE";
+use anyhow::Result;
+use tests::consul::Consul;
+use tests::netns::Netns;
+use tests::workdir::WorkDir;
+
+use self::embedded::Running;
 
 /// A check's name, and what it does to the server at a base address.
 pub(crate) type Check = (&'static str, fn(&str));
@@ -49,8 +53,14 @@ fn the_embedded_store_answers_as_consul() {
     server.stop().unwrap();
 }
 
+/// What the embedded store is held to is what a real Consul says.
 #[test]
-#[ignore = "needs a running server in STORE_HTTP_BASE"]
-fn a_running_server_answers_as_consul() {
-    run_all(&std::env::var(BASE).unwrap());
+fn consul_answers_as_recorded() -> Result<()> {
+    let netns = Netns::new("consul")?;
+    let work = WorkDir::new("consul")?;
+    let consul = Consul::start(&netns, Ipv4Addr::LOCALHOST.into(), work.path())?;
+    netns.run(|| {
+        run_all(&consul.url());
+        Ok(())
+    })
 }
