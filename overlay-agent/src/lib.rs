@@ -1,3 +1,4 @@
 //! The agent: fills the data path's maps with what the store says.
 
+pub mod config;
 pub mod datapath;
