@@ -1,4 +1,5 @@
 //! The agent: fills the data path's maps with what the store says.
 
 pub mod config;
+pub mod control;
 pub mod datapath;

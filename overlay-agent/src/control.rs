@@ -1,0 +1,3 @@
+//! From what the store says to what the data path does.
+
+pub mod plan;
