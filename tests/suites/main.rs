@@ -1,1 +1,3 @@
-fn main() {}
+//! Every suite that needs the kernel: `cargo xtask test SUITE…` runs them by module.
+
+mod datapath;
