@@ -4,3 +4,4 @@ pub mod config;
 pub mod control;
 pub mod datapath;
 pub mod host;
+pub mod metrics;
