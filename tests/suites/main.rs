@@ -1,3 +1,13 @@
-//! Every suite that needs the kernel: `cargo xtask test SUITE…` runs them by module.
+//! The suites. Each `mod` line here is one suite that `cargo xtask test <suite>` runs.
+//!
+//! They need root and run one test at a time: `cargo xtask test` sees to both.
 
 mod datapath;
+mod faults;
+mod footprint;
+mod harness;
+mod interop;
+mod isolation;
+mod overlay;
+mod prometheus;
+mod support;
