@@ -23,3 +23,5 @@ macro_rules! shared {
     };
 }
 use shared;
+
+shared!(crate::net::IpKey, 16);

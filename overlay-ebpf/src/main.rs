@@ -6,7 +6,6 @@
     not(target_arch = "bpf"),
     expect(
         dead_code,
-        unused_imports,
         reason = "built for the host only to be checked; the programs exist on the BPF target"
     )
 )]
@@ -20,6 +19,10 @@ mod maps;
 mod verdict;
 
 #[cfg(target_arch = "bpf")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the attribute macros hand the context over by value"
+)]
 mod programs {
     use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
     use aya_ebpf::macros::{classifier, xdp};

@@ -19,7 +19,7 @@ pub const NEXT: i32 = TCX_NEXT;
 #[inline(always)]
 pub fn drop(ctx: &TcContext, direction: Direction, refusal: Refusal) -> i32 {
     count_drop(ctx, direction, refusal);
-    TC_ACT_SHOT as i32
+    TC_ACT_SHOT
 }
 
 /// Counts the drop under its reason.

@@ -12,12 +12,18 @@ mod txn;
 mod watch;
 
 use std::future::Future;
+use std::net::Ipv4Addr;
 use std::pin::Pin;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use overlay_agent::store::schema::Keys;
 use overlay_agent::store::{Client, Registry, StoreConfig};
+use tests::consul::Consul;
+use tests::netns::Netns;
+use tests::workdir::WorkDir;
+
+use super::store_http::embedded::Running;
 
 /// A corner of the store that one case has to itself.
 struct Place {
@@ -78,7 +84,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// Runs every case against the store at `store_url` (`consul://HOST:PORT`), each under a prefix of
 /// its own, and names all that failed. Leaves nothing in the store.
-pub fn run_all(store_url: &str) -> Result<()> {
+fn run_all(store_url: &str) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -120,11 +126,18 @@ pub fn run_all(store_url: &str) -> Result<()> {
     Ok(())
 }
 
-/// For a store that runs already:
-/// `OVERLAY_TEST_STORE=consul://127.0.0.1:8500 cargo test -p tests -- --ignored given_store`
 #[test]
-#[ignore = "wants a store's address in OVERLAY_TEST_STORE"]
-fn conformance_of_a_given_store() {
-    let url = std::env::var("OVERLAY_TEST_STORE").expect("OVERLAY_TEST_STORE is the store's URL");
-    run_all(&url).unwrap();
+fn the_embedded_store_is_enough() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let server = Running::start(&dir.path().join("store"));
+    run_all(&server.base())?;
+    Ok(server.stop()?)
+}
+
+#[test]
+fn consul_is_enough() -> Result<()> {
+    let netns = Netns::new("conform")?;
+    let work = WorkDir::new("conform")?;
+    let consul = Consul::start(&netns, Ipv4Addr::LOCALHOST.into(), work.path())?;
+    netns.run(|| run_all(&consul.url()))
 }

@@ -1,1 +1,17 @@
+//! The suites. Each private `mod` here is one suite that `cargo xtask test <suite>` runs; what
+//! suites share is `pub(crate)`.
+//!
+//! They need root and run one test at a time: `cargo xtask test` sees to both.
+
+mod attach;
 mod conformance;
+mod datapath;
+mod faults;
+mod footprint;
+mod harness;
+mod interop;
+mod isolation;
+mod overlay;
+mod prometheus;
+mod store_http;
+pub(crate) mod support;

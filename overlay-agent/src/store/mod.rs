@@ -6,6 +6,7 @@
 pub(crate) mod backoff;
 pub mod client;
 pub mod config;
+pub mod embedded;
 pub mod error;
 pub mod health;
 pub mod registry;

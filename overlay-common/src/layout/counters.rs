@@ -3,7 +3,7 @@
 use super::{PeerIndex, shared};
 use crate::{Direction, DropReason, FallbackCause};
 
-/// Key of STATS_INDEX, the agent's directory of STATS. 8 bytes.
+/// Key of `STATS_INDEX`, the agent's directory of STATS. 8 bytes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StatsKey {

@@ -1,0 +1,273 @@
+//! Loading and attaching.
+
+use std::fs;
+
+use aya::programs::{ProgramError, SchedClassifier, Xdp};
+use aya::{Ebpf, EbpfLoader};
+use overlay_common::layout::Vtep;
+use overlay_common::maps::{
+    ALL, FROM_ENDPOINT, FROM_FALLBACK, FROM_UNDERLAY, UNDERLAY_FILTER, VTEP_GLOBAL,
+};
+use overlay_common::net::IpKey;
+use tracing::info;
+
+use super::attach::{self, Hook, Undo};
+use super::error::{DatapathError, PinContext as _};
+use super::object::OBJECT;
+use super::paths::{self, Paths};
+use super::sys::PinnedLink;
+use super::tables::Tables;
+use super::xdp::{self, XdpMode};
+use super::{detach, drop_log, shape};
+use crate::host::link::{Link, XdpHook};
+use crate::host::underlay::Underlay;
+use crate::host::{Netlink, Owner, checks, fallback};
+
+/// What the programs are loaded and attached for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    pub underlay: Underlay,
+    /// UDP port of the tunnels, on every host the same.
+    pub port: u16,
+    pub xdp: XdpMode,
+    /// Whether drops are logged, through tracing's target `drops`.
+    pub log_drops: bool,
+}
+
+/// The loaded data path. Dropping it leaves everything in place.
+#[derive(Debug)]
+pub struct Datapath {
+    ebpf: Ebpf,
+    paths: Paths,
+    netlink: Netlink,
+    /// The maps.
+    pub tables: Tables,
+    /// Where `underlay_filter` runs.
+    pub xdp: Option<XdpHook>,
+    /// The fallback device.
+    pub fallback_ifindex: u32,
+}
+
+impl Datapath {
+    /// Loads the programs and attaches them, or takes over from an earlier run: its maps are
+    /// kept, its programs replaced in place, without a packet lost. On an error what this call
+    /// has made is removed again.
+    ///
+    /// Has to be called on a tokio runtime, in the network namespace of the underlay.
+    pub async fn open(settings: &Settings, paths: Paths) -> Result<Self, DatapathError> {
+        checks::require(paths.bpffs())?;
+        shape::check(OBJECT, &paths)?;
+        let netlink = Netlink::open()?;
+        let underlay = device(&netlink, &settings.underlay.link.name).await?;
+        let mode = xdp::check_foreign(settings.xdp, &underlay, &paths)?;
+
+        let owner = Owner::new(paths.bpffs());
+        let device = fallback::ensure(&netlink, &owner, settings.port).await?;
+        let mut undo = Undo::default();
+        let opened = Loading {
+            settings,
+            paths: &paths,
+            netlink: &netlink,
+            underlay,
+            mode,
+            fallback_ifindex: device.ifindex,
+        }
+        .run(&mut undo)
+        .await;
+        match opened {
+            Ok((mut ebpf, tables, xdp)) => {
+                if settings.log_drops {
+                    drop_log::follow(&mut ebpf);
+                }
+                Ok(Self {
+                    ebpf,
+                    paths,
+                    netlink,
+                    tables,
+                    xdp,
+                    fallback_ifindex: device.ifindex,
+                })
+            }
+            Err(error) => {
+                undo.run();
+                if device.created {
+                    // The error that led here is the one that matters.
+                    let _ = netlink.delete_link(device.ifindex).await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Opens the maps of a data path that is already loaded, by whomever.
+    pub fn maps_only(paths: &Paths) -> Result<Tables, DatapathError> {
+        Ok(Tables::open(paths)?)
+    }
+
+    /// Puts `from_endpoint` on the host side of an endpoint's veth. Doing it again is no error.
+    ///
+    /// Returns the device's ifindex, the key of its endpoint record.
+    pub async fn attach_endpoint(&mut self, device: &str) -> Result<u32, DatapathError> {
+        let link = self::device(&self.netlink, device).await?;
+        let program = classifier(&mut self.ebpf, FROM_ENDPOINT)?;
+        Hook {
+            program: FROM_ENDPOINT,
+            device: &link,
+            pin: self.paths.endpoint_link(device),
+        }
+        .attach_tc(program, &mut Undo::default())?;
+        Ok(link.ifindex)
+    }
+
+    /// Takes the program off an endpoint's device, whether or not that is still there.
+    pub fn detach_endpoint(&self, device: &str) -> Result<(), DatapathError> {
+        let pin = self.paths.endpoint_link(device);
+        match PinnedLink::open(&pin).pin("open pinned link", &pin)? {
+            Some(link) => attach::unpin(&link, &pin),
+            None => Ok(()),
+        }
+    }
+
+    pub fn paths(&self) -> &Paths {
+        &self.paths
+    }
+}
+
+async fn device(netlink: &Netlink, name: &str) -> Result<Link, DatapathError> {
+    netlink
+        .link(name)
+        .await?
+        .ok_or_else(|| DatapathError::NoDevice(name.to_owned()))
+}
+
+/// One attempt to load and attach.
+struct Loading<'a> {
+    settings: &'a Settings,
+    paths: &'a Paths,
+    netlink: &'a Netlink,
+    underlay: Link,
+    mode: XdpMode,
+    fallback_ifindex: u32,
+}
+
+impl Loading<'_> {
+    /// Everything that may be refused comes first: maps, then programs, then links.
+    async fn run(&self, undo: &mut Undo) -> Result<(Ebpf, Tables, Option<XdpHook>), DatapathError> {
+        let mut ebpf = self.load_maps(undo)?;
+        for name in [FROM_FALLBACK, FROM_UNDERLAY, FROM_ENDPOINT] {
+            load_program(name, classifier(&mut ebpf, name)?.load())?;
+        }
+        let attach_xdp = xdp::hook(self.mode, &self.underlay).is_some();
+        if attach_xdp {
+            load_program(UNDERLAY_FILTER, filter(&mut ebpf)?.load())?;
+        }
+        let tables = Tables::open(self.paths)?;
+
+        let fallback = device(self.netlink, fallback::FALLBACK_DEVICE).await?;
+        for (program, device, pin) in [
+            (FROM_FALLBACK, &fallback, paths::FROM_FALLBACK),
+            (FROM_UNDERLAY, &self.underlay, paths::FROM_UNDERLAY),
+        ] {
+            let pin = self.paths.link(pin);
+            Hook {
+                program,
+                device,
+                pin,
+            }
+            .attach_tc(classifier(&mut ebpf, program)?, undo)?;
+        }
+        self.take_over_endpoints(classifier(&mut ebpf, FROM_ENDPOINT)?, undo)
+            .await?;
+        let xdp = xdp::attach(
+            filter(&mut ebpf)?,
+            self.mode,
+            &self.underlay,
+            self.paths,
+            undo,
+        )?;
+        detach::remove_other_versions(self.paths)?;
+        info!(
+            underlay = self.underlay.name,
+            vtep = %self.settings.underlay.ip,
+            port = self.settings.port,
+            xdp = ?xdp,
+            "data path attached"
+        );
+        Ok((ebpf, tables, xdp))
+    }
+
+    fn load_maps(&self, undo: &mut Undo) -> Result<Ebpf, DatapathError> {
+        undo.create_directory(&self.paths.maps())?;
+        undo.create_directory(&self.paths.links())?;
+        for name in ALL {
+            let pin = self.paths.map(name);
+            if !pin.exists() {
+                undo.map(pin);
+            }
+        }
+        let vtep = Vtep {
+            ip: IpKey::v4(self.settings.underlay.ip.octets()),
+            port: self.settings.port.into(),
+            fallback_ifindex: self.fallback_ifindex,
+            log_drops: self.settings.log_drops.into(),
+            pad: 0,
+        };
+        EbpfLoader::new()
+            .default_map_pin_directory(self.paths.maps())
+            .override_global(VTEP_GLOBAL, &vtep, true)
+            .load(OBJECT)
+            .map_err(|error| DatapathError::Load(Box::new(error)))
+    }
+
+    /// Replaces the programs on the endpoints that an earlier run has left, and removes the
+    /// links whose devices are gone.
+    async fn take_over_endpoints(
+        &self,
+        program: &mut SchedClassifier,
+        undo: &mut Undo,
+    ) -> Result<(), DatapathError> {
+        let directory = self.paths.links();
+        for entry in fs::read_dir(&directory).pin("list", &directory)? {
+            let name = entry.pin("list", &directory)?.file_name();
+            let Some(device) = name.to_str().and_then(paths::endpoint_device) else {
+                continue;
+            };
+            let pin = self.paths.endpoint_link(device);
+            match self.netlink.link(device).await? {
+                Some(link) => Hook {
+                    program: FROM_ENDPOINT,
+                    device: &link,
+                    pin,
+                }
+                .attach_tc(program, undo)?,
+                None => attach::remove_file(&pin).pin("remove pin", &pin)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn load_program(
+    program: &'static str,
+    result: Result<(), ProgramError>,
+) -> Result<(), DatapathError> {
+    result.map_err(|source| DatapathError::Program {
+        program,
+        source: Box::new(source),
+    })
+}
+
+fn classifier<'a>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a mut SchedClassifier, DatapathError> {
+    ebpf.program_mut(name)
+        .and_then(|program| program.try_into().ok())
+        .ok_or(DatapathError::NoProgram(name))
+}
+
+fn filter(ebpf: &mut Ebpf) -> Result<&mut Xdp, DatapathError> {
+    ebpf.program_mut(UNDERLAY_FILTER)
+        .and_then(|program| program.try_into().ok())
+        .ok_or(DatapathError::NoProgram(UNDERLAY_FILTER))
+}

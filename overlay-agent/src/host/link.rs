@@ -1,0 +1,266 @@
+//! Links: what they are, and the changes that more than one module makes to them.
+
+use std::net::IpAddr;
+
+use futures_util::TryStreamExt as _;
+use ipnet::IpNet;
+use overlay_common::net::MacAddr;
+use rtnetlink::LinkUnspec;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
+use rtnetlink::packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoVxlan, LinkAttribute, LinkFlags,
+    LinkInfo, LinkMessage, LinkXdp, XdpAttached,
+};
+
+use super::netlink::{Attempt as _, Netlink, NetlinkError, errno, is_absent};
+
+/// Where an XDP program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum XdpHook {
+    Native,
+    Generic,
+    /// In the device itself, or in several places.
+    Other,
+}
+
+/// The XDP program on a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct XdpAttachment {
+    pub hook: XdpHook,
+    /// Kernel id of the program; 0 when there are several.
+    pub program: u32,
+}
+
+/// What the kernel says of a network device.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Link {
+    pub ifindex: u32,
+    pub name: String,
+    /// `None` for devices without an Ethernet address.
+    pub mac: Option<MacAddr>,
+    /// Largest IP packet in bytes.
+    pub mtu: u32,
+    /// Index of the bridge or bond it belongs to.
+    pub controller: Option<u32>,
+    pub alias: Option<String>,
+    /// `veth`, `vxlan`, `bridge` …: what made it, `None` for hardware.
+    pub kind: Option<String>,
+    /// Bus of the hardware behind it: `pci`, `virtio` …
+    pub bus: Option<String>,
+    pub up: bool,
+    pub xdp: Option<XdpAttachment>,
+    pub vxlan: Option<VxlanLink>,
+}
+
+/// What matters of a vxlan device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VxlanLink {
+    pub port: u16,
+    /// Whether the tunnel comes with each packet (`external`).
+    pub external: bool,
+}
+
+impl From<LinkMessage> for Link {
+    fn from(message: LinkMessage) -> Self {
+        let mut link = Self {
+            ifindex: message.header.index,
+            up: message.header.flags.contains(LinkFlags::Up),
+            ..Self::default()
+        };
+        for attribute in message.attributes {
+            match attribute {
+                LinkAttribute::IfName(name) => link.name = name,
+                LinkAttribute::Address(bytes) => link.mac = mac(&bytes),
+                LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+                LinkAttribute::Controller(index) => link.controller = Some(index),
+                LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
+                LinkAttribute::ParentDevBusName(bus) => link.bus = Some(bus),
+                LinkAttribute::Xdp(attributes) => link.xdp = xdp(&attributes),
+                LinkAttribute::LinkInfo(infos) => {
+                    for info in infos {
+                        match info {
+                            LinkInfo::Kind(kind) => link.kind = Some(kind.to_string()),
+                            LinkInfo::Data(InfoData::Vxlan(data)) => {
+                                link.vxlan = Some(vxlan(&data));
+                            }
+                            _ => {}
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        link
+    }
+}
+
+/// An Ethernet address out of a netlink attribute.
+pub(super) fn mac(bytes: &[u8]) -> Option<MacAddr> {
+    bytes.try_into().ok().map(MacAddr)
+}
+
+fn xdp(attributes: &[LinkXdp]) -> Option<XdpAttachment> {
+    let mut hook = None;
+    let mut program = 0;
+    for attribute in attributes {
+        match attribute {
+            LinkXdp::Attached(attached) => {
+                hook = match attached {
+                    XdpAttached::None => None,
+                    XdpAttached::Driver => Some(XdpHook::Native),
+                    XdpAttached::SocketBuffer => Some(XdpHook::Generic),
+                    _ => Some(XdpHook::Other),
+                }
+            }
+            LinkXdp::ProgId(id) => program = *id,
+            _ => {}
+        }
+    }
+    hook.map(|hook| XdpAttachment { hook, program })
+}
+
+fn vxlan(data: &[InfoVxlan]) -> VxlanLink {
+    let mut link = VxlanLink::default();
+    for info in data {
+        match info {
+            InfoVxlan::Port(port) => link.port = *port,
+            InfoVxlan::CollectMetadata(external) => link.external = *external,
+            _ => {}
+        }
+    }
+    link
+}
+
+impl Netlink {
+    /// The link of that name; `None` when there is none.
+    pub async fn link(&self, name: &str) -> Result<Option<Link>, NetlinkError> {
+        let request = self.handle.link().get().match_name(name).execute();
+        match request.try_collect::<Vec<_>>().await {
+            Ok(mut found) => Ok(found.pop().map(Link::from)),
+            Err(error) if is_absent(&error) => Ok(None),
+            // No device can have such a name.
+            Err(error) if matches!(errno(&error), Some(libc::EINVAL | libc::ERANGE)) => Ok(None),
+            Err(error) => Err(error).attempt(|| format!("look device {name} up")),
+        }
+    }
+
+    /// Every link of the namespace.
+    pub async fn links(&self) -> Result<Vec<Link>, NetlinkError> {
+        let found: Vec<_> = self
+            .handle
+            .link()
+            .get()
+            .execute()
+            .try_collect()
+            .await
+            .attempt(|| "list the devices".to_owned())?;
+        Ok(found.into_iter().map(Link::from).collect())
+    }
+
+    /// The global addresses of a link with their prefix lengths, in the kernel's order.
+    pub async fn addresses(&self, ifindex: u32) -> Result<Vec<IpNet>, NetlinkError> {
+        let found: Vec<_> = self
+            .handle
+            .address()
+            .get()
+            .set_link_index_filter(ifindex)
+            .execute()
+            .try_collect()
+            .await
+            .attempt(|| format!("list the addresses of device {ifindex}"))?;
+        Ok(found.iter().filter_map(global_address).collect())
+    }
+
+    /// Index of the link that carries a global address; `None` when none does.
+    pub async fn carrier(&self, address: IpAddr) -> Result<Option<u32>, NetlinkError> {
+        let found: Vec<_> = self
+            .handle
+            .address()
+            .get()
+            .execute()
+            .try_collect()
+            .await
+            .attempt(|| format!("look for the device that carries {address}"))?;
+        Ok(found
+            .iter()
+            .find(|message| global_address(message).is_some_and(|net| net.addr() == address))
+            .map(|message| message.header.index))
+    }
+
+    /// Removes a link.
+    ///
+    /// Returns whether it was there.
+    pub async fn delete_link(&self, ifindex: u32) -> Result<bool, NetlinkError> {
+        match self.handle.link().del(ifindex).execute().await {
+            Ok(()) => Ok(true),
+            Err(error) if is_absent(&error) => Ok(false),
+            Err(error) => Err(error).attempt(|| format!("remove device {ifindex}")),
+        }
+    }
+
+    pub(super) async fn set_link(
+        &self,
+        message: LinkMessage,
+        action: impl FnOnce() -> String,
+    ) -> Result<(), NetlinkError> {
+        self.handle
+            .link()
+            .set(message)
+            .execute()
+            .await
+            .attempt(action)
+    }
+
+    pub(super) async fn set_up(&self, ifindex: u32, name: &str) -> Result<(), NetlinkError> {
+        let message = LinkUnspec::new_with_index(ifindex).up().build();
+        self.set_link(message, || format!("bring device {name} up"))
+            .await
+    }
+
+    /// Marks a fresh device as ours and keeps the kernel from giving it an IPv6 address: it
+    /// would send router solicitations and neighbour discovery into the overlay. Before the
+    /// device is up, or the address is already there.
+    pub(super) async fn mark(
+        &self,
+        ifindex: u32,
+        name: &str,
+        alias: &str,
+    ) -> Result<(), NetlinkError> {
+        let message = LinkUnspec::new_with_index(ifindex).alias(alias).build();
+        self.set_link(message, || format!("mark device {name} as ours"))
+            .await?;
+        let message = LinkUnspec::new_with_index(ifindex)
+            .append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(
+                vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)],
+            )]))
+            .build();
+        let quiet = self
+            .set_link(message, || {
+                format!("turn IPv6 address generation off on device {name}")
+            })
+            .await;
+        match quiet {
+            // Without IPv6 there is nothing to turn off.
+            Err(error) if error.errno() == Some(libc::EAFNOSUPPORT) => Ok(()),
+            other => other,
+        }
+    }
+}
+
+/// The address of a message, if it is one that other hosts can reach.
+fn global_address(message: &AddressMessage) -> Option<IpNet> {
+    if message.header.scope != AddressScope::Universe {
+        return None;
+    }
+    let mut local = None;
+    let mut address = None;
+    for attribute in &message.attributes {
+        match attribute {
+            AddressAttribute::Local(ip) => local = Some(*ip),
+            AddressAttribute::Address(ip) => address = Some(*ip),
+            _ => {}
+        }
+    }
+    // On a point-to-point device ADDRESS is the other end's; IPv6 has no LOCAL elsewhere.
+    IpNet::new(local.or(address)?, message.header.prefix_len).ok()
+}

@@ -1,0 +1,266 @@
+//! The task that keeps the next hops up to date.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use futures_util::stream::BoxStream;
+use futures_util::{FutureExt as _, StreamExt as _};
+use rtnetlink::MulticastGroup;
+use rtnetlink::packet_core::NetlinkPayload;
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+use tracing::{debug, warn};
+
+use super::super::link::Link;
+use super::super::netlink::{Netlink, NetlinkError};
+use super::mirror::Mirror;
+use super::{NextHops, managed, query};
+
+/// Announcements come in bursts (a route, its addresses, its neighbours): one look at the end.
+const COALESCE: Duration = Duration::from_millis(20);
+
+/// Pause after the kernel refused a question.
+const RETRY: Duration = Duration::from_secs(1);
+
+const GROUPS: [MulticastGroup; 9] = [
+    MulticastGroup::Link,
+    MulticastGroup::Neigh,
+    MulticastGroup::Ipv4Ifaddr,
+    MulticastGroup::Ipv4Route,
+    MulticastGroup::Ipv4Rule,
+    MulticastGroup::Ipv6Ifaddr,
+    MulticastGroup::Ipv6Route,
+    MulticastGroup::Ipv6Rule,
+    MulticastGroup::Nexthop,
+];
+
+/// Follows the ways to a set of peers. Ends when dropped; the neighbour entries stay, because
+/// the data path stays.
+#[derive(Debug)]
+pub struct NextHopWatcher {
+    peers: watch::Sender<BTreeSet<IpAddr>>,
+    hops: watch::Receiver<NextHops>,
+    task: JoinHandle<()>,
+}
+
+impl NextHopWatcher {
+    /// Starts following, in the calling thread's network namespace, for packets sent from
+    /// `vtep`. Has to be called on a tokio runtime.
+    pub fn spawn(vtep: IpAddr) -> Result<Self, NetlinkError> {
+        let (connection, _handle, messages) =
+            rtnetlink::new_multicast_connection(&GROUPS).map_err(NetlinkError::Open)?;
+        tokio::spawn(connection);
+        let (peers, peers_seen) = watch::channel(BTreeSet::new());
+        let (hops_sender, hops) = watch::channel(NextHops::new());
+        let task = Task {
+            vtep,
+            netlink: Netlink::open()?,
+            messages: messages.map(|(message, _)| message.payload).boxed(),
+            peers: peers_seen,
+            hops: hops_sender,
+            mirror: Mirror::default(),
+            stale: Stale::All,
+        };
+        Ok(Self {
+            peers,
+            hops,
+            task: tokio::spawn(task.run()),
+        })
+    }
+
+    /// Sets whom to follow.
+    pub fn set_peers(&self, peers: BTreeSet<IpAddr>) {
+        self.peers.send_if_modified(|current| {
+            let changed = *current != peers;
+            *current = peers;
+            changed
+        });
+    }
+
+    /// The ways to the peers; changes when one of them does.
+    pub fn subscribe(&self) -> watch::Receiver<NextHops> {
+        self.hops.clone()
+    }
+}
+
+impl Drop for NextHopWatcher {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What has to be asked again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stale {
+    Nothing,
+    Routes,
+    All,
+}
+
+struct Task {
+    vtep: IpAddr,
+    netlink: Netlink,
+    messages: BoxStream<'static, NetlinkPayload<RouteNetlinkMessage>>,
+    peers: watch::Receiver<BTreeSet<IpAddr>>,
+    hops: watch::Sender<NextHops>,
+    mirror: Mirror,
+    stale: Stale,
+}
+
+impl Task {
+    async fn run(mut self) {
+        loop {
+            if let Err(error) = self.refresh().await {
+                warn!(
+                    error = format!("{:#}", anyhow::Error::from(error)),
+                    "next hops not read, trying again"
+                );
+                self.stale = Stale::All;
+                sleep(RETRY).await;
+                continue;
+            }
+            self.publish();
+            if !self.wait().await {
+                return;
+            }
+            sleep(COALESCE).await;
+            self.drain();
+        }
+    }
+
+    async fn refresh(&mut self) -> Result<(), NetlinkError> {
+        if self.stale == Stale::All {
+            let links = self.netlink.links().await?;
+            self.mirror.links = links.into_iter().map(|link| (link.ifindex, link)).collect();
+            self.mirror.neighbors = query::neighbors(&self.netlink).await?;
+        }
+        if self.stale >= Stale::Routes {
+            let peers = self.peers.borrow_and_update().clone();
+            self.mirror.routes.retain(|peer, _| peers.contains(peer));
+            for peer in peers {
+                match query::route(&self.netlink, self.vtep, peer).await? {
+                    Some(route) => self.mirror.routes.insert(peer, route),
+                    None => self.mirror.routes.remove(&peer),
+                };
+            }
+        }
+        self.stale = Stale::Nothing;
+        self.mark().await;
+        Ok(())
+    }
+
+    /// Keeps the entries in use resolved. The kernel announces what it does about it. One that it
+    /// refuses is asked for again with the next change; until then the kernel resolves as for any
+    /// other traffic.
+    async fn mark(&mut self) {
+        let (missing, stale) = self.mirror.marks();
+        for key in missing {
+            if let Err(error) = managed::mark(&self.netlink, key).await {
+                warn!(
+                    error = format!("{:#}", anyhow::Error::from(error)),
+                    "neighbour not kept"
+                );
+            }
+        }
+        for key in stale {
+            if let Err(error) = managed::release(&self.netlink, key).await {
+                warn!(
+                    error = format!("{:#}", anyhow::Error::from(error)),
+                    "neighbour not released"
+                );
+            }
+        }
+    }
+
+    fn publish(&self) {
+        let hops = self.mirror.next_hops();
+        self.hops.send_if_modified(|current| {
+            let changed = *current != hops;
+            if changed {
+                debug!(?hops, "next hops changed");
+                *current = hops;
+            }
+            changed
+        });
+    }
+
+    /// Waits for something that matters. False when nobody is left to tell.
+    async fn wait(&mut self) -> bool {
+        loop {
+            tokio::select! {
+                changed = self.peers.changed() => {
+                    self.stale = self.stale.max(Stale::Routes);
+                    return changed.is_ok();
+                }
+                message = self.messages.next() => match message {
+                    Some(message) => {
+                        if self.take_in(message) {
+                            return true;
+                        }
+                    }
+                    None => {
+                        warn!("the kernel's announcements ended: next hops are no longer followed");
+                        return false;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes in what has already arrived.
+    fn drain(&mut self) {
+        while let Some(Some(message)) = self.messages.next().now_or_never() {
+            self.take_in(message);
+        }
+    }
+
+    /// Takes an announcement in. Returns whether it may matter.
+    fn take_in(&mut self, message: NetlinkPayload<RouteNetlinkMessage>) -> bool {
+        let stale = match message {
+            NetlinkPayload::InnerMessage(message) => match message {
+                RouteNetlinkMessage::NewNeighbour(message) => {
+                    self.mirror.neighbor_changed(&message);
+                    Stale::Nothing
+                }
+                RouteNetlinkMessage::DelNeighbour(message) => {
+                    self.mirror.neighbor_removed(&message);
+                    Stale::Nothing
+                }
+                RouteNetlinkMessage::NewLink(message) => {
+                    if !self.mirror.link_changed(Link::from(message)) {
+                        return false;
+                    }
+                    Stale::Routes
+                }
+                RouteNetlinkMessage::DelLink(message) => {
+                    if !self.mirror.link_removed(message.header.index) {
+                        return false;
+                    }
+                    Stale::Routes
+                }
+                RouteNetlinkMessage::NewRoute(message) | RouteNetlinkMessage::DelRoute(message)
+                    if message.header.address_family != self.family() =>
+                {
+                    return false;
+                }
+                // Routes, rules, addresses and next hop objects.
+                _ => Stale::Routes,
+            },
+            // The kernel had more to say than the socket could hold.
+            NetlinkPayload::Overrun(_) => Stale::All,
+            _ => return false,
+        };
+        self.stale = self.stale.max(stale);
+        true
+    }
+
+    fn family(&self) -> AddressFamily {
+        match self.vtep {
+            IpAddr::V4(_) => AddressFamily::Inet,
+            IpAddr::V6(_) => AddressFamily::Inet6,
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The decisions on the host: no panic on any bytes, and the price of a decision in look-ups.
+
+use std::cell::Cell;
+
+use overlay_common::DropReason;
+use overlay_common::decide::Tables;
+use overlay_common::decide::endpoint::{self, Forward};
+use overlay_common::decide::underlay::{self, Outer, Vxlan};
+use overlay_common::layout::{
+    EndpointValue, FdbKey, FdbValue, NeighborKey, NeighborValue, PeerValue, TunnelValue, VniValue,
+    Vtep,
+};
+use overlay_common::net::{IpKey, MacAddr};
+use proptest::prelude::*;
+
+const VNI: u32 = 42;
+const LOCAL: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
+const REMOTE: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
+const PEER: [u8; 4] = [192, 0, 2, 2];
+const US: [u8; 4] = [192, 0, 2, 1];
+
+/// One endpoint here, one at peer 1; every look-up counted.
+#[derive(Default)]
+struct Counted(Cell<usize>);
+
+impl Counted {
+    fn count<T>(&self, value: Option<T>) -> Option<T> {
+        self.0.set(self.0.get() + 1);
+        value
+    }
+}
+
+impl Tables for Counted {
+    fn peer(&self, source: &IpKey) -> Option<PeerValue> {
+        self.count((*source == IpKey::v4(PEER)).then_some(PeerValue { index: 1 }))
+    }
+
+    fn fdb(&self, key: &FdbKey) -> Option<FdbValue> {
+        let value = |ifindex, peer| FdbValue {
+            ifindex,
+            peer,
+            stats: 1,
+            generation: 1,
+        };
+        self.count(match (key.vni, key.mac) {
+            (VNI, LOCAL) => Some(value(5, 0)),
+            (VNI, REMOTE) => Some(value(0, 1)),
+            (_, _) => None,
+        })
+    }
+
+    fn neighbor(&self, _key: &NeighborKey) -> Option<NeighborValue> {
+        self.count(None)
+    }
+
+    fn vni(&self, vni: u32) -> Option<VniValue> {
+        self.count((vni == VNI).then(VniValue::default))
+    }
+}
+
+fn vtep() -> Vtep {
+    Vtep {
+        ip: IpKey::v4(US),
+        port: 4789,
+        ..Vtep::default()
+    }
+}
+
+fn endpoint() -> EndpointValue {
+    EndpointValue {
+        vni: VNI,
+        mac: LOCAL,
+        ..EndpointValue::default()
+    }
+}
+
+/// An inner IPv4 frame.
+fn inner(source: MacAddr, destination: MacAddr) -> Vec<u8> {
+    let mut frame = Vec::new();
+    etherparse::PacketBuilder::ethernet2(source.0, destination.0)
+        .ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64)
+        .udp(1, 2)
+        .write(&mut frame, &[0; 10])
+        .unwrap();
+    frame
+}
+
+/// A well-formed tunnelled frame from the peer.
+fn tunnelled() -> Vec<u8> {
+    let mut payload = vec![8, 0, 0, 0];
+    payload.extend((VNI << 8).to_be_bytes());
+    payload.extend(inner(REMOTE, LOCAL));
+    let mut frame = Vec::new();
+    etherparse::PacketBuilder::ethernet2([2; 6], [4; 6])
+        .ipv4(PEER, US, 64)
+        .udp(50000, 4789)
+        .write(&mut frame, &payload)
+        .unwrap();
+    frame[40..42].fill(0);
+    frame
+}
+
+/// Four map look-ups to decapsulate and four to encapsulate: three and one here, the rest are
+/// the programs' own (`STATS`; `ENDPOINTS`, `TUNNELS`, `STATS`).
+#[test]
+fn unicast_costs_few_lookups() {
+    let tables = Counted::default();
+    let frame = tunnelled();
+    let Ok(Outer::Vxlan(vxlan)) = underlay::classify(&frame[..], &vtep()) else {
+        panic!("not taken for VXLAN");
+    };
+    assert_eq!(tables.0.get(), 0);
+    let delivery = underlay::admit(&frame[..], 50, &vxlan, &tables).unwrap();
+    assert_eq!(delivery.ifindex, 5);
+    assert_eq!(tables.0.get(), 3);
+
+    let tables = Counted::default();
+    let frame = inner(LOCAL, REMOTE);
+    let (_, forward) = endpoint::forward(&frame[..], &endpoint(), false, &tables).unwrap();
+    assert_eq!(forward, Forward::Remote { peer: 1, stats: 1 });
+    assert_eq!(tables.0.get(), 1);
+}
+
+#[test]
+fn every_truncation_is_refused_or_foreign() {
+    let frame = tunnelled();
+    for len in 0..frame.len() {
+        match underlay::classify(&frame[..len], &vtep()) {
+            Ok(Outer::Foreign) => assert!(len < 42, "{len} bytes taken for foreign"),
+            Err(reason) => assert_eq!(reason, DropReason::Truncated, "{len} bytes"),
+            Ok(other) => panic!("{len} bytes taken for {other:?}"),
+        }
+    }
+}
+
+proptest! {
+    /// Any bytes get an answer, and no frame is delivered that does not come from the peer and
+    /// name its endpoint and ours.
+    #[test]
+    fn only_the_peers_frames_are_delivered(
+        at in 0usize..92,
+        value: u8,
+        cut in 0usize..92,
+    ) {
+        let mut frame = tunnelled();
+        let i = at % frame.len();
+        frame[i] = value;
+        frame.truncate(frame.len().min(cut.max(14)));
+        if let Ok(Outer::Vxlan(vxlan)) = underlay::classify(&frame[..], &vtep())
+            && let Ok(delivery) = underlay::admit(&frame[..], 50, &vxlan, &Counted::default())
+        {
+            prop_assert_eq!(vxlan, Vxlan { source: IpKey::v4(PEER), vni: VNI });
+            prop_assert_eq!(delivery.inner.source, REMOTE);
+            prop_assert_eq!(delivery.inner.destination, LOCAL);
+        }
+    }
+
+    /// An endpoint's frames go nowhere unless they carry its own MAC, whatever the rest.
+    #[test]
+    fn endpoints_send_from_their_own_mac(bytes in prop::collection::vec(any::<u8>(), 0..128), gso: u16) {
+        let tables = Counted::default();
+        if let Ok((ethernet, _)) = endpoint::forward(&bytes[..], &endpoint(), false, &tables) {
+            prop_assert_eq!(ethernet.source, LOCAL);
+        }
+        let mut own = bytes;
+        own.resize(own.len().max(14), 0);
+        own[6..12].copy_from_slice(&LOCAL.0);
+        let tunnel = TunnelValue { header_len: 50, mtu: 1500, ..TunnelValue::NONE };
+        if let Ok((ethernet, Forward::Remote { .. })) = endpoint::forward(&own[..], &endpoint(), false, &tables) {
+            let _ = endpoint::path(&own[..], ethernet, u32::from(gso), &tunnel);
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Recording packets and decoding them with a dissector that is not ours.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{
+    command::{capture, line},
+    netns::Netns,
+    process::Daemon,
+};
+
+/// A running tcpdump.
+#[derive(Debug)]
+pub struct Capture {
+    daemon: Daemon,
+    file: PathBuf,
+}
+
+impl Capture {
+    /// Records what passes `device` and matches `filter` (pcap syntax) from the moment this
+    /// returns.
+    pub fn start(netns: &Netns, device: &str, filter: &str, folder: &Path) -> Result<Self> {
+        let file = folder.join("packets.pcap");
+        let log = folder.join("tcpdump.log");
+        let mut command = netns.command("tcpdump")?;
+        // Handed over and written packet by packet, so that a stop loses none.
+        command.args([
+            "-i",
+            device,
+            "--immediate-mode",
+            "-U",
+            "-n",
+            "-Z",
+            "root",
+            "-w",
+        ]);
+        command.arg(&file).arg(filter);
+        let mut daemon = Daemon::spawn("tcpdump", command, &log)?;
+        daemon.wait_ready(Duration::from_secs(10), || {
+            let said = fs::read_to_string(&log).context("read tcpdump's log")?;
+            if !said.contains("listening on") {
+                bail!("tcpdump does not listen yet");
+            }
+            Ok(())
+        })?;
+        Ok(Self { daemon, file })
+    }
+
+    /// Ends the recording; its file.
+    pub fn stop(mut self) -> Result<PathBuf> {
+        self.daemon.stop(Duration::from_secs(10))?;
+        Ok(self.file.clone())
+    }
+}
+
+/// One row per packet, with the named fields as tshark prints them (empty where absent).
+/// `filter` is a display filter; "" takes all. A field that occurs twice (outer and inner
+/// header) gives its first occurrence.
+pub fn fields(file: &Path, filter: &str, names: &[&str]) -> Result<Vec<Vec<String>>> {
+    let mut command = Command::new("tshark");
+    command
+        .arg("-n")
+        .arg("-r")
+        .arg(file)
+        .args(["-T", "fields", "-E", "occurrence=f"]);
+    if !filter.is_empty() {
+        command.args(["-Y", filter]);
+    }
+    for name in names {
+        command.args(["-e", name]);
+    }
+    // It warns on standard error when run as root: only the exit code counts.
+    let output = capture(&mut command)?;
+    if !output.status.success() {
+        bail!(
+            "`{}`: {}",
+            line(&command),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    let rows = String::from_utf8_lossy(&output.stdout);
+    Ok(rows
+        .lines()
+        .map(|row| row.split('\t').map(str::to_owned).collect())
+        .collect())
+}

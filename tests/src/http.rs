@@ -1,0 +1,74 @@
+//! One HTTP request from inside a namespace: enough for health checks, metrics and the store.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::netns::Netns;
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Clone)]
+pub struct Response {
+    pub status: u16,
+    pub body: String,
+}
+
+/// Sends the request and reads the whole answer.
+///
+/// HTTP/1.0 on purpose: the server then neither keeps the connection nor sends chunks.
+pub fn request(
+    from: &Netns,
+    server: SocketAddr,
+    method: &str,
+    path: &str,
+    body: &str,
+) -> Result<Response> {
+    let attempted = || format!("{method} http://{server}{path} from {}", from.name());
+    let mut stream = from
+        .run(|| Ok(TcpStream::connect_timeout(&server, TIMEOUT)?))
+        .with_context(attempted)?;
+    stream
+        .set_read_timeout(Some(TIMEOUT))
+        .context("set a read timeout")?;
+    let head = format!(
+        "{method} {path} HTTP/1.0\r\nHost: {server}\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut answer = Vec::new();
+    stream
+        .write_all(head.as_bytes())
+        .and_then(|()| stream.write_all(body.as_bytes()))
+        .and_then(|()| stream.read_to_end(&mut answer))
+        .with_context(attempted)?;
+    parse(&String::from_utf8_lossy(&answer)).with_context(attempted)
+}
+
+/// `GET`, and an error unless the status is 200.
+pub fn get(from: &Netns, server: SocketAddr, path: &str) -> Result<String> {
+    let response = request(from, server, "GET", path, "")?;
+    if response.status != 200 {
+        bail!(
+            "GET http://{server}{path}: status {}: {}",
+            response.status,
+            response.body.trim()
+        );
+    }
+    Ok(response.body)
+}
+
+fn parse(answer: &str) -> Result<Response> {
+    let (head, body) = answer
+        .split_once("\r\n\r\n")
+        .context("no end of the header")?;
+    let status = head.split_whitespace().nth(1).context("no status")?;
+    let status = status.parse().with_context(|| format!("status {status}"))?;
+    Ok(Response {
+        status,
+        body: body.to_owned(),
+    })
+}

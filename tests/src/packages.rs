@@ -1,0 +1,87 @@
+//! Real servers out of Debian's packages, unpacked into a cache and not installed.
+//!
+//! Consul left Debian after bullseye, so its package comes from there: with an apt state of its
+//! own, so that the machine's package lists stay what they are.
+
+mod apt;
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    command::{on_path, output},
+    paths,
+};
+
+/// `consul`: from `PATH`, else from the cache, else from bullseye.
+pub fn consul() -> Result<PathBuf> {
+    program("consul", "consul", Suite::Named("bullseye"), "version")
+}
+
+/// `prometheus`: from `PATH`, else from the cache, else from this machine's own suite.
+pub fn prometheus() -> Result<PathBuf> {
+    program("prometheus", "prometheus", Suite::Own, "--version")
+}
+
+/// `promtool`, which comes in Prometheus' package.
+pub fn promtool() -> Result<PathBuf> {
+    program("promtool", "prometheus", Suite::Own, "--version")
+}
+
+/// A Debian release to take a package from.
+#[derive(Debug, Clone, Copy)]
+pub enum Suite {
+    /// What this machine is configured for.
+    Own,
+    /// Another release, by its code name, from the same mirror.
+    Named(&'static str),
+}
+
+/// Finds `program`, fetching `package` if it must; `proof` is the argument that makes the
+/// program say its version, run once after unpacking.
+pub fn program(program: &str, package: &str, suite: Suite, proof: &str) -> Result<PathBuf> {
+    if let Some(path) = on_path(program) {
+        return Ok(path);
+    }
+    let cache = paths::target().join("packages");
+    fs::create_dir_all(&cache).with_context(|| format!("create folder {}", cache.display()))?;
+    // Two runs at once: the second waits and finds what the first fetched.
+    let lock = File::create(cache.join("lock")).context("create the cache's lock file")?;
+    lock.lock()
+        .with_context(|| format!("lock the cache {}", cache.display()))?;
+
+    let folder = cache.join(package);
+    let path = folder.join("usr/bin").join(program);
+    if !path.is_file() {
+        eprintln!("fetching {package} into {}", cache.display());
+        fetch(package, suite, &cache, &folder).with_context(|| {
+            format!("get `{program}` from Debian's package {package}; or install it into PATH")
+        })?;
+        output(Command::new(&path).arg(proof))
+            .with_context(|| format!("the unpacked {program} does not run on this machine"))?;
+    }
+    Ok(path)
+}
+
+/// Unpacks beside the final place and renames, so that an interrupted run leaves no half.
+fn fetch(package: &str, suite: Suite, cache: &Path, folder: &Path) -> Result<()> {
+    let staging = cache.join(format!("{package}.part"));
+    if staging.exists() {
+        fs::remove_dir_all(&staging).with_context(|| format!("remove {}", staging.display()))?;
+    }
+    let unpacked = staging.join("unpacked");
+    fs::create_dir_all(&unpacked)
+        .with_context(|| format!("create folder {}", unpacked.display()))?;
+    let archive = match suite {
+        Suite::Own => apt::download_own(package, &staging)?,
+        Suite::Named(name) => apt::download_from(name, package, &staging, cache)?,
+    };
+    output(Command::new("dpkg").arg("-x").arg(&archive).arg(&unpacked))?;
+    fs::rename(&unpacked, folder).with_context(|| format!("move to {}", folder.display()))?;
+    fs::remove_dir_all(&staging).with_context(|| format!("remove {}", staging.display()))
+}

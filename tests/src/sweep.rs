@@ -1,0 +1,68 @@
+//! Removal of what a killed run left behind.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Once,
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::{bpffs, names, netns};
+
+/// Removes what dead runs left: processes in their namespaces, the namespaces, pins, folders.
+///
+/// Runs once per process. A failure is told and not fatal: the leftover of another run does
+/// not stop this one.
+pub fn sweep() {
+    static SWEEP: Once = Once::new();
+    SWEEP.call_once(|| {
+        for (folder, remove) in [
+            (
+                PathBuf::from(netns::FOLDER),
+                remove_netns as fn(&Path) -> Result<()>,
+            ),
+            (PathBuf::from(bpffs::MOUNT), remove_folder),
+            (std::env::temp_dir(), remove_folder),
+        ] {
+            for path in leftovers(&folder) {
+                if let Err(error) = remove(&path) {
+                    eprintln!("leftover of an earlier run not removed: {error:#}");
+                }
+            }
+        }
+    });
+}
+
+fn leftovers(folder: &Path) -> Vec<PathBuf> {
+    // A folder that is not there holds no leftovers.
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter(|entry| {
+            let name = entry.file_name();
+            name.to_str()
+                .and_then(names::owner)
+                .is_some_and(|pid| !is_alive(pid))
+        })
+        .map(|entry| entry.path())
+        .collect()
+}
+
+fn is_alive(pid: u32) -> bool {
+    Path::new("/proc").join(pid.to_string()).exists()
+}
+
+fn remove_netns(path: &Path) -> Result<()> {
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .context("name of a namespace")?;
+    netns::remove(name)
+}
+
+fn remove_folder(path: &Path) -> Result<()> {
+    fs::remove_dir_all(path).with_context(|| format!("remove {}", path.display()))
+}

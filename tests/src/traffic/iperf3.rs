@@ -1,0 +1,62 @@
+//! `iperf3`: throughput of TCP.
+
+use std::{net::IpAddr, path::Path, time::Duration};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use crate::{command::capture, netns::Netns, process::Daemon};
+
+/// Runs `iperf3 -c` with the given options; its JSON.
+///
+/// # Errors
+/// iperf3 fails; the message is the one in its JSON.
+pub fn run(
+    from: &Netns,
+    to: &Netns,
+    address: IpAddr,
+    options: &[&str],
+    folder: &Path,
+) -> Result<Value> {
+    let mut command = to.command("iperf3")?;
+    command.args(["-s", "--forceflush"]);
+    let log = folder.join(format!("iperf3-{}.log", to.name()));
+    // An earlier server's log would look like this one being ready.
+    let earlier = std::fs::metadata(&log).map_or(0, |found| found.len());
+    let mut server = Daemon::spawn("iperf3 -s", command, &log)?;
+    server.wait_ready(Duration::from_secs(10), || {
+        let said = std::fs::read(&log).context("read iperf3's log")?;
+        let since = usize::try_from(earlier)
+            .unwrap_or(usize::MAX)
+            .min(said.len());
+        if !String::from_utf8_lossy(&said[since..]).contains("Server listening") {
+            bail!("iperf3 does not listen yet");
+        }
+        Ok(())
+    })?;
+    let mut command = from.command("iperf3")?;
+    command
+        .args(["-c", &address.to_string(), "-J"])
+        .args(options);
+    let output = capture(&mut command)?;
+    let report: Value = serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("read the report of iperf3: {}", output.status))?;
+    if let Some(error) = report["error"].as_str() {
+        bail!("iperf3 to {address} from {}: {error}", from.name());
+    }
+    Ok(report)
+}
+
+/// One TCP stream for `duration`: received Gbit/s.
+pub fn tcp_gbps(
+    from: &Netns,
+    to: &Netns,
+    address: IpAddr,
+    duration: Duration,
+    folder: &Path,
+) -> Result<f64> {
+    let seconds = duration.as_secs().max(1).to_string();
+    let report = run(from, to, address, &["-t", &seconds], folder)?;
+    let bits = report["end"]["sum_received"]["bits_per_second"].as_f64();
+    Ok(bits.context("iperf3's report has no received rate")? / 1e9)
+}

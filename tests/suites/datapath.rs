@@ -1,0 +1,10 @@
+//! Every program against tables of frames (`BPF_PROG_TEST_RUN`): verdict, bytes, and the counters
+//! that moved, all others standing still.
+
+mod case;
+mod fixture;
+mod frames;
+mod from_endpoint;
+mod from_fallback;
+mod from_underlay;
+mod underlay_filter;

@@ -1,0 +1,349 @@
+//! The object, loaded with a small world in its maps.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuHashMap};
+use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
+use aya::{Ebpf, EbpfLoader};
+use overlay_agent::datapath::object::OBJECT;
+use overlay_common::layout::{
+    DropKey, EndpointValue, FALLBACK_ENTRIES, FdbKey, FdbValue, NeighborKey, NeighborValue,
+    PathStats, PeerValue, TunnelValue, VniValue, Vtep, tunnel_flags,
+};
+use overlay_common::maps;
+use overlay_common::net::{IpKey, MacAddr};
+use overlay_common::packet::encap::Template;
+use overlay_common::{Direction, DropReason, FallbackCause};
+
+/// This host.
+pub const VTEP_IP: [u8; 4] = [192, 0, 2, 1];
+pub const PORT: u16 = 4789;
+/// Peer 1: reachable. Peer 2: its MAC is unknown. Peer 3: no route.
+pub const PEER1_IP: [u8; 4] = [192, 0, 2, 2];
+pub const PEER2_IP: [u8; 4] = [192, 0, 2, 3];
+pub const PEER3_IP: [u8; 4] = [192, 0, 2, 4];
+
+/// The network. Endpoints: A and A2 here, B, C and D at peers 1, 2 and 3.
+pub const VNI: u32 = 0x01_02_03;
+/// Another network with the same addresses, of which this host has endpoint A2 only.
+pub const OTHER_VNI: u32 = 7;
+pub const A: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xa]);
+pub const A2: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xaa]);
+pub const B: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xb]);
+pub const C: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xc]);
+pub const D: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xd]);
+pub const A_IP: [u8; 4] = [10, 0, 0, 1];
+pub const A2_IP: [u8; 4] = [10, 0, 0, 2];
+pub const B_IP: [u8; 4] = [10, 0, 0, 3];
+
+/// `BPF_PROG_TEST_RUN` runs on the loopback device, which is A's interface here.
+const LOOPBACK: u32 = 1;
+const LOCAL_SLOT: u32 = 1;
+const PEER_SLOTS: [u32; 3] = [2, 3, 4];
+const MTU: u32 = 1500;
+
+pub const SOURCE_MAC: MacAddr = MacAddr([2, 1, 0, 0, 0, 1]);
+pub const NEXT_HOP: MacAddr = MacAddr([2, 1, 0, 0, 0, 2]);
+
+pub struct Programs {
+    ebpf: Ebpf,
+    // After `ebpf`: the pins go when nothing uses them any more.
+    _bpffs: Bpffs,
+}
+
+/// What a program did with one frame.
+pub struct Run {
+    pub verdict: i32,
+    pub frame: Vec<u8>,
+}
+
+impl Programs {
+    pub fn load() -> Self {
+        let bpffs = Bpffs::mount();
+        let vtep = Vtep {
+            ip: IpKey::v4(VTEP_IP),
+            port: u32::from(PORT),
+            fallback_ifindex: LOOPBACK,
+            log_drops: 0,
+            pad: 0,
+        };
+        let mut ebpf = EbpfLoader::new()
+            .default_map_pin_directory(&bpffs.path)
+            .override_global(maps::VTEP_GLOBAL, &vtep, true)
+            .load(OBJECT)
+            .expect("load the object");
+        for name in [
+            maps::FROM_UNDERLAY,
+            maps::FROM_ENDPOINT,
+            maps::FROM_FALLBACK,
+        ] {
+            let program: &mut SchedClassifier = ebpf.program_mut(name).unwrap().try_into().unwrap();
+            program.load().unwrap_or_else(|e| panic!("{name}: {e}"));
+        }
+        let filter: &mut Xdp = ebpf
+            .program_mut(maps::UNDERLAY_FILTER)
+            .unwrap()
+            .try_into()
+            .unwrap();
+        filter.load().expect("load underlay_filter");
+        let mut programs = Self {
+            ebpf,
+            _bpffs: bpffs,
+        };
+        programs.populate();
+        programs
+    }
+
+    fn populate(&mut self) {
+        self.put(maps::PEERS, IpKey::v4(PEER1_IP), PeerValue { index: 1 });
+        self.put(maps::PEERS, IpKey::v4(PEER2_IP), PeerValue { index: 2 });
+        self.put(maps::PEERS, IpKey::v4(PEER3_IP), PeerValue { index: 3 });
+        let mut tunnels: Array<_, TunnelValue> =
+            Array::try_from(self.ebpf.map_mut(maps::TUNNELS).unwrap()).unwrap();
+        tunnels.set(1, tunnel(PEER1_IP, NEXT_HOP), 0).unwrap();
+        tunnels
+            .set(2, tunnel(PEER2_IP, MacAddr::default()), 0)
+            .unwrap();
+
+        for vni in [VNI, OTHER_VNI] {
+            self.put(
+                maps::VNIS,
+                vni,
+                VniValue {
+                    mtu: 1450,
+                    ..VniValue::default()
+                },
+            );
+        }
+        self.put(
+            maps::ENDPOINTS,
+            LOOPBACK,
+            EndpointValue {
+                vni: VNI,
+                mtu: 1450,
+                mac: A,
+                ip4: A_IP,
+                ..EndpointValue::default()
+            },
+        );
+        self.local(VNI, A, LOOPBACK);
+        self.local(VNI, A2, 9);
+        self.local(OTHER_VNI, A2, 10);
+        for (peer, mac) in [(1, B), (2, C), (3, D)] {
+            let value = FdbValue {
+                ifindex: 0,
+                peer,
+                stats: PEER_SLOTS[peer as usize - 1],
+                generation: 1,
+            };
+            self.put(maps::FDB, FdbKey::new(VNI, mac), value);
+        }
+        for (ip, mac) in [(A_IP, A), (A2_IP, A2), (B_IP, B)] {
+            let key = NeighborKey {
+                vni: VNI,
+                ip: IpKey::v4(ip),
+            };
+            self.put(maps::NEIGHBORS, key, NeighborValue { mac, pad: [0; 2] });
+        }
+    }
+
+    fn local(&mut self, vni: u32, mac: MacAddr, ifindex: u32) {
+        let value = FdbValue {
+            ifindex,
+            peer: 0,
+            stats: LOCAL_SLOT,
+            generation: 1,
+        };
+        self.put(maps::FDB, FdbKey::new(vni, mac), value);
+    }
+
+    fn put<K: aya::Pod, V: aya::Pod>(&mut self, map: &str, key: K, value: V) {
+        let mut map: HashMap<_, K, V> = HashMap::try_from(self.ebpf.map_mut(map).unwrap()).unwrap();
+        map.insert(key, value, 0).unwrap();
+    }
+
+    pub fn remove_endpoint(&mut self) {
+        let mut map: HashMap<_, u32, EndpointValue> =
+            HashMap::try_from(self.ebpf.map_mut(maps::ENDPOINTS).unwrap()).unwrap();
+        map.remove(&LOOPBACK).unwrap();
+    }
+
+    /// Runs a classifier on a frame; `gso_size` other than 0 makes it an aggregate.
+    pub fn classify(&self, program: &str, frame: &[u8], gso_size: u32) -> Run {
+        let program: &SchedClassifier = self.ebpf.program(program).unwrap().try_into().unwrap();
+        let context = context(gso_size);
+        let mut out = vec![0; frame.len() + 256];
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(frame);
+        options.data_out = Some(&mut out);
+        options.ctx_in = Some(&context);
+        let result = program.test_run(options).expect("run the program");
+        out.truncate(result.data_size_out as usize);
+        Run {
+            verdict: result.return_value.cast_signed(),
+            frame: out,
+        }
+    }
+
+    /// Runs the XDP filter on a frame.
+    pub fn filter(&self, frame: &[u8]) -> Run {
+        let program: &Xdp = self
+            .ebpf
+            .program(maps::UNDERLAY_FILTER)
+            .unwrap()
+            .try_into()
+            .unwrap();
+        let mut out = vec![0; frame.len() + 256];
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(frame);
+        options.data_out = Some(&mut out);
+        let result = program.test_run(options).expect("run the program");
+        out.truncate(result.data_size_out as usize);
+        Run {
+            verdict: result.return_value.cast_signed(),
+            frame: out,
+        }
+    }
+
+    /// Every counter that is not zero.
+    pub fn counters(&self) -> Counters {
+        let mut counters = BTreeMap::new();
+        let drops: PerCpuHashMap<_, DropKey, u64> =
+            PerCpuHashMap::try_from(self.ebpf.map(maps::DROPS).unwrap()).unwrap();
+        for entry in &drops {
+            let (key, values) = entry.unwrap();
+            counters.insert(Counter::Drop(key), values.iter().sum());
+        }
+        let stats: PerCpuArray<&MapData, PathStats> =
+            PerCpuArray::try_from(self.ebpf.map(maps::STATS).unwrap()).unwrap();
+        for slot in 0..8 {
+            let values = stats.get(&slot, 0).unwrap();
+            for (name, read) in FIELDS {
+                counters.insert(Counter::Stats(slot, name), values.iter().map(read).sum());
+            }
+        }
+        let fallbacks: PerCpuArray<&MapData, u64> =
+            PerCpuArray::try_from(self.ebpf.map(maps::FALLBACKS).unwrap()).unwrap();
+        for index in 0..FALLBACK_ENTRIES {
+            let values = fallbacks.get(&index, 0).unwrap();
+            counters.insert(Counter::Fallback(index), values.iter().sum());
+        }
+        counters.retain(|_, value| *value != 0);
+        counters
+    }
+}
+
+type Field = (&'static str, fn(&PathStats) -> u64);
+const FIELDS: [Field; 4] = [
+    ("tx_packets", |s| s.tx_packets),
+    ("tx_bytes", |s| s.tx_bytes),
+    ("rx_packets", |s| s.rx_packets),
+    ("rx_bytes", |s| s.rx_bytes),
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Counter {
+    Drop(DropKey),
+    Stats(u32, &'static str),
+    Fallback(u32),
+}
+
+pub type Counters = BTreeMap<Counter, u64>;
+
+pub fn dropped(vni: u32, peer: u32, direction: Direction, reason: DropReason) -> Counters {
+    [(Counter::Drop(DropKey::new(vni, peer, direction, reason)), 1)].into()
+}
+
+pub fn fell_back(direction: Direction, cause: FallbackCause) -> Counters {
+    let index = overlay_common::layout::fallback_index(direction, cause);
+    [(Counter::Fallback(index), 1)].into()
+}
+
+/// One frame of `bytes` sent to peer `peer`, or delivered here for peer 0.
+pub fn sent(peer: usize, bytes: usize) -> Counters {
+    let slot = if peer == 0 {
+        LOCAL_SLOT
+    } else {
+        PEER_SLOTS[peer - 1]
+    };
+    [
+        (Counter::Stats(slot, "tx_packets"), 1),
+        (Counter::Stats(slot, "tx_bytes"), bytes as u64),
+    ]
+    .into()
+}
+
+/// One frame of `bytes` received from peer `peer`.
+pub fn received(peer: usize, bytes: usize) -> Counters {
+    [
+        (Counter::Stats(PEER_SLOTS[peer - 1], "rx_packets"), 1),
+        (
+            Counter::Stats(PEER_SLOTS[peer - 1], "rx_bytes"),
+            bytes as u64,
+        ),
+    ]
+    .into()
+}
+
+/// A tunnel from this host to `destination`.
+pub fn tunnel(destination: [u8; 4], next_hop: MacAddr) -> TunnelValue {
+    let template = Template {
+        source_mac: SOURCE_MAC,
+        next_hop,
+        source: VTEP_IP,
+        destination,
+        port: PORT,
+        ttl: 64,
+    };
+    TunnelValue {
+        header: template.to_bytes(),
+        header_len: 50,
+        ifindex: LOOPBACK,
+        flags: if next_hop.is_zero() {
+            0
+        } else {
+            tunnel_flags::RESOLVED
+        },
+        mtu: MTU,
+    }
+}
+
+/// A `struct __sk_buff` (linux/bpf.h) that is zero but for `gso_size`.
+fn context(gso_size: u32) -> [u8; 192] {
+    const GSO_SIZE: usize = 176;
+    let mut context = [0; 192];
+    context[GSO_SIZE..GSO_SIZE + 4].copy_from_slice(&gso_size.to_ne_bytes());
+    context
+}
+
+/// A bpffs of one's own: its pins cannot meet those of another run.
+struct Bpffs {
+    path: PathBuf,
+}
+
+impl Bpffs {
+    fn mount() -> Self {
+        let path = tempfile::Builder::new()
+            .prefix("overlay-test-bpffs-")
+            .tempdir()
+            .unwrap()
+            .keep();
+        nix::mount::mount(
+            Some("bpf"),
+            &path,
+            Some("bpf"),
+            nix::mount::MsFlags::empty(),
+            None::<&Path>,
+        )
+        .expect("mount a bpffs: the tests need root");
+        Self { path }
+    }
+}
+
+impl Drop for Bpffs {
+    fn drop(&mut self) {
+        let _ = nix::mount::umount(&self.path);
+        let _ = std::fs::remove_dir(&self.path);
+    }
+}

@@ -1,0 +1,219 @@
+//! What an operator fears: the store gone, the agent killed, something left behind.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use tests::consul::Consul;
+use tests::lab::Host;
+use tests::netns::Netns;
+use tests::traffic::ping::Pinging;
+use tests::traffic::tcp::transfer;
+use tests::wait::until;
+
+use crate::support::{CONVERGE, Store, StoreKind, World, reachable};
+
+const INTERVAL: Duration = Duration::from_millis(10);
+
+#[test]
+fn consul_killed_and_back() -> Result<()> {
+    let mut world = World::new(StoreKind::Consul)?;
+    world.create_network("blue", &["--subnet", "10.42.0.0/16"])?;
+    let one = world.container(1, "blue", "one")?;
+    let two = world.container(2, "blue", "two")?;
+    reachable(&one, &two, 5)?;
+    let pinging = Pinging::start(&one.netns, two.ip.into(), INTERVAL, world.work.path())?;
+
+    let Store::Consul(consul) = &mut world.store else {
+        anyhow::bail!("this world has no Consul");
+    };
+    consul.daemon().kill9()?;
+    let since = until(CONVERGE, || {
+        let status = world.host(1).cli_json(&["status"])?;
+        ensure!(status["store"]["up"] == false, "status: {status}");
+        status["store"]["down_since"]
+            .as_str()
+            .map(str::to_owned)
+            .with_context(|| format!("no time since when: {status}"))
+    })?;
+    ensure!(!since.is_empty());
+    let human = world.host(1).cli_ok(&["status"])?;
+    ensure!(
+        human.contains("since"),
+        "status does not say since when: {human}"
+    );
+    ensure!(world.host(1).metrics()?.sum("overlay_store_up", &[])? == Some(0.0));
+    transfer(&one.netns, &two.netns, two.address(5001), 64 << 20)?.verify()?;
+
+    // Back, with the data it had.
+    let ip = IpAddr::V4(world.store_station.ip);
+    world.store = Store::Consul(Consul::start(
+        &world.store_station.netns,
+        ip,
+        world.work.path(),
+    )?);
+    until(Duration::from_secs(60), || {
+        for host in [1, 2] {
+            let status = world.host(host).cli_json(&["status"])?;
+            ensure!(status["store"]["up"] == true, "status: {status}");
+        }
+        Ok(())
+    })?;
+    let three = world.container(2, "blue", "three")?;
+    reachable(&one, &three, 5)?;
+
+    let summary = pinging.stop()?;
+    ensure!(summary.lost() == 0, "traffic was lost: {summary:?}");
+    Ok(())
+}
+
+#[test]
+fn agent_killed_and_restarted() -> Result<()> {
+    let mut world = World::new(StoreKind::Embedded)?;
+    let url = world.store.url();
+    world.create_network("blue", &["--subnet", "10.42.0.0/16"])?;
+    let one = world.container(1, "blue", "one")?;
+    let two = world.container(2, "blue", "two")?;
+    reachable(&one, &two, 5)?;
+    let folder = world.work.path().to_owned();
+    let there = Pinging::start(&one.netns, two.ip.into(), INTERVAL, &folder)?;
+    let back = Pinging::start(&two.netns, one.ip.into(), INTERVAL, &folder)?;
+    let sent_before = packets(world.host(1))?;
+
+    world.host_mut(1).agent()?.kill9()?;
+    transfer(&one.netns, &two.netns, two.address(5001), 64 << 20)?.verify()?;
+    let during = there.answers()?;
+    until(CONVERGE, || {
+        ensure!(there.answers()? > during + 50, "traffic stands still");
+        Ok(())
+    })?;
+    world.host_mut(1).start_agent(&url)?;
+    // The pins were taken over: counters go on where they were.
+    ensure!(
+        packets(world.host(1))? > sent_before,
+        "the counters began anew"
+    );
+    let four = world.container(1, "blue", "four")?;
+    reachable(&four, &two, 5)?;
+    reachable(&two, &four, 5)?;
+
+    for pinging in [there, back] {
+        let summary = pinging.stop()?;
+        ensure!(summary.lost() == 0, "traffic was lost: {summary:?}");
+    }
+
+    // An ordinary stop leaves the data path as well.
+    world.host_mut(1).agent()?.stop(Duration::from_secs(10))?;
+    reachable(&one, &two, 10)
+}
+
+fn packets(host: &Host) -> Result<f64> {
+    host.metrics()?
+        .sum("overlay_vni_packets_total", &[])?
+        .context("no packets counted")
+}
+
+#[test]
+fn detach_all_leaves_nothing() -> Result<()> {
+    let mut world = World::without_agents(StoreKind::Embedded)?;
+    let url = world.store.url();
+    let before = Traces::of(world.host(1))?;
+    for host in [1, 2] {
+        world.host_mut(host).start_agent(&url)?;
+    }
+    world.create_network("blue", &["--subnet", "10.42.0.0/16"])?;
+    let one = world.container(1, "blue", "one")?;
+    let two = world.container(2, "blue", "two")?;
+    reachable(&one, &two, 5)?;
+    ensure!(
+        before != Traces::of(world.host(1))?,
+        "the agent left no trace at all"
+    );
+
+    // Not under a running agent's feet.
+    let refused = world.host(1).cli(&["detach", "--all"])?;
+    ensure!(refused.code == 1, "{refused:?}");
+    reachable(&one, &two, 5)?;
+
+    world.host_mut(1).agent()?.stop(Duration::from_secs(10))?;
+    world.host(1).cli_ok(&["detach", "--all"])?;
+    let after = Traces::of(world.host(1))?;
+    ensure!(before == after, "before {before:#?}\nafter {after:#?}");
+    // The container's end of the veth went with the host's.
+    ensure!(!one.netns.ip(&["-o", "link"])?.contains("eth0"));
+    // Again: nothing to do is no error.
+    world.host(1).cli_ok(&["detach", "--all"])?;
+    Ok(())
+}
+
+/// What an agent could leave in a host's namespace and on its bpffs.
+#[derive(Debug, PartialEq)]
+struct Traces {
+    links: Vec<String>,
+    addresses: String,
+    routes: String,
+    neighbors: Vec<String>,
+    qdiscs: String,
+    tcx: String,
+    pins: Vec<String>,
+}
+
+impl Traces {
+    fn of(host: &Host) -> Result<Self> {
+        let netns = host.netns();
+        Ok(Self {
+            links: names(&netns.ip(&["-o", "-d", "link"])?),
+            addresses: netns.ip(&["-o", "addr"])?,
+            routes: netns.ip(&["route", "show", "table", "all"])?,
+            neighbors: managed(&netns.ip(&["neigh"])?),
+            qdiscs: run(netns, "tc", &["qdisc"])?,
+            tcx: run(netns, "bpftool", &["net", "show"])?,
+            pins: pins(host)?,
+        })
+    }
+}
+
+/// Links without what changes by itself.
+fn names(links: &str) -> Vec<String> {
+    links
+        .lines()
+        .map(|line| {
+            line.split_whitespace()
+                .filter(|word| !word.is_empty())
+                .collect::<Vec<_>>()
+                .join(" ")
+        })
+        .collect()
+}
+
+/// Neighbour entries that somebody asked the kernel to keep; others come and go.
+fn managed(neighbors: &str) -> Vec<String> {
+    neighbors
+        .lines()
+        .filter(|line| line.contains("managed") || line.contains("extern_learn"))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn run(netns: &Netns, program: &str, args: &[&str]) -> Result<String> {
+    tests::command::output(netns.command(program)?.args(args))
+}
+
+fn pins(host: &Host) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    let mut folders = vec![host.pins().to_owned()];
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = std::fs::read_dir(&folder) else {
+            continue;
+        };
+        for entry in entries {
+            let path = entry?.path();
+            found.push(path.display().to_string());
+            if path.is_dir() {
+                folders.push(path);
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}

@@ -1,0 +1,149 @@
+//! Nothing gets out of a VNI, nothing forged gets in; each refusal under its own name.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use overlay_common::net::MacAddr;
+use tests::lab::Host;
+use tests::traffic::udp::{UdpCounter, send};
+use tests::wait::until;
+
+use crate::support::{
+    CONVERGE, Container, StoreKind, World, drops, network, reachable, send_raw, send_vxlan,
+    udp_frame,
+};
+
+const PORT: u16 = 7000;
+
+#[test]
+fn two_networks_with_the_same_addresses() -> Result<()> {
+    let world = World::new(StoreKind::Embedded)?;
+    let subnet = ["--subnet", "10.9.0.0/24"];
+    world.create_network("blue", &subnet)?;
+    world.create_network("red", &subnet)?;
+    let fixed = |n: usize, net: &str, label: &str, ip: &str| -> Result<Container> {
+        let host = world.host(n);
+        let netns = host.container(label)?;
+        let ip = host.add_endpoint(net, &netns, &["--ip", ip, "--name", label])?;
+        let mac = crate::support::mac_of(&netns)?;
+        Ok(Container { netns, ip, mac })
+    };
+    let blue1 = fixed(1, "blue", "blue1", "10.9.0.11")?;
+    let blue2 = fixed(2, "blue", "blue2", "10.9.0.12")?;
+    let red1 = fixed(1, "red", "red1", "10.9.0.11")?;
+    let red2 = fixed(2, "red", "red2", "10.9.0.12")?;
+    ensure!(
+        (blue1.ip, blue1.mac, blue2.ip, blue2.mac) == (red1.ip, red1.mac, red2.ip, red2.mac),
+        "the networks were to have the same addresses"
+    );
+    reachable(&blue1, &blue2, 5)?;
+    reachable(&red1, &red2, 5)?;
+
+    let in_blue = UdpCounter::start(&blue2.netns, blue2.address(PORT), None)?;
+    let in_red = UdpCounter::start(&red2.netns, red2.address(PORT), None)?;
+    send(&blue1.netns, blue2.address(PORT), 100, 300, Duration::ZERO)?;
+    send(&red1.netns, red2.address(PORT), 100, 200, Duration::ZERO)?;
+    until(CONVERGE, || {
+        ensure!(
+            in_blue.received() >= 300 && in_red.received() >= 200,
+            "{} and {} arrived",
+            in_blue.received(),
+            in_red.received()
+        );
+        Ok(())
+    })?;
+    // A frame that crossed would have made one of these larger.
+    ensure!(in_blue.stop()? == 300 && in_red.stop()? == 200);
+    Ok(())
+}
+
+/// Each forged frame is dropped under its reason; none is delivered.
+#[test]
+fn forged_frames() -> Result<()> {
+    let mut world = World::new(StoreKind::Embedded)?;
+    let stranger = world.lab.station("stranger")?;
+    world.create_network("blue", &["--subnet", "10.9.0.0/24"])?;
+    let one = world.container(1, "blue", "one")?;
+    let two = world.container(2, "blue", "two")?;
+    reachable(&one, &two, 5)?;
+    let vni = u32::try_from(
+        network(world.host(1), "blue")?["vni"]
+            .as_u64()
+            .context("vni")?,
+    )?;
+    let delivered = UdpCounter::start(&one.netns, one.address(PORT), None)?;
+
+    let host1 = world.host(1);
+    let here = host1.ip();
+    let peer = world.host(2).netns();
+    let other = MacAddr([2, 9, 9, 9, 9, 9]);
+    let good = udp_frame((two.mac, two.ip), (one.mac, one.ip), PORT)?;
+    let wrong_mac = udp_frame((other, two.ip), (one.mac, one.ip), PORT)?;
+    let own_mac = udp_frame((one.mac, one.ip), (one.mac, one.ip), PORT)?;
+    let nobody = udp_frame((two.mac, two.ip), (other, one.ip), PORT)?;
+
+    // With a UDP checksum the frames take the fallback path: the same names there.
+    for checksum in [false, true] {
+        counted(host1, "unknown_peer", "rx", || {
+            send_vxlan(&stranger.netns, here, vni, &good, checksum)
+        })?;
+        counted(host1, "unknown_vni", "rx", || {
+            send_vxlan(peer, here, 0xff_fffe, &good, checksum)
+        })?;
+        counted(host1, "inner_source", "rx", || {
+            send_vxlan(peer, here, vni, &wrong_mac, checksum)
+        })?;
+        counted(host1, "inner_source", "rx", || {
+            send_vxlan(peer, here, vni, &own_mac, checksum)
+        })?;
+        counted(host1, "unknown_destination", "rx", || {
+            send_vxlan(peer, here, vni, &nobody, checksum)
+        })?;
+    }
+    counted(host1, "source_mac", "tx", || {
+        send_raw(
+            &one.netns,
+            &udp_frame((other, one.ip), (two.mac, two.ip), PORT)?,
+        )
+    })?;
+    ensure!(delivered.received() == 0, "a forged frame was delivered");
+
+    // The same frame from its true VTEP is delivered: what was dropped was dropped for its forgery.
+    for checksum in [false, true] {
+        let before = delivered.received();
+        send_vxlan(peer, here, vni, &good, checksum)?;
+        until(CONVERGE, || {
+            ensure!(delivered.received() == before + 1, "nothing was delivered");
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// Exactly one drop more under this name, and no other name's count moves.
+fn counted(
+    host: &Host,
+    reason: &str,
+    direction: &str,
+    act: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let this = [("reason", reason), ("direction", direction)];
+    // Containers and the kernel send broadcasts of their own now and then.
+    let noise = [("reason", "flood_disabled")];
+    let others =
+        || -> Result<f64> { Ok(drops(host, &[])? - drops(host, &this)? - drops(host, &noise)?) };
+    let (before, others_before) = (drops(host, &this)?, others()?);
+    act()?;
+    until(CONVERGE, || {
+        let after = drops(host, &this)?;
+        ensure!(after >= before + 1.0, "{reason}: still {after}");
+        Ok(())
+    })?;
+    let after = drops(host, &this)?;
+    ensure!(after == before + 1.0, "{reason}: from {before} to {after}");
+    ensure!(
+        others()? == others_before,
+        "{reason}: another counter moved"
+    );
+    Ok(())
+}
