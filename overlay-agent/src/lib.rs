@@ -4,4 +4,6 @@ pub mod config;
 pub mod control;
 pub mod datapath;
 pub mod host;
+pub mod ipam;
 pub mod metrics;
+pub mod store;

@@ -2,6 +2,8 @@
 //!
 //! They need root and run one test at a time: `cargo xtask test` sees to both.
 
+mod attach;
+mod conformance;
 mod datapath;
 mod faults;
 mod footprint;
@@ -10,4 +12,4 @@ mod interop;
 mod isolation;
 mod overlay;
 mod prometheus;
-mod support;
+mod store_http;

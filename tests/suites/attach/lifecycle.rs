@@ -1,0 +1,262 @@
+//! Open, take over, detach.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use aya::maps::{HashMap, MapData, MapInfo};
+use overlay_agent::datapath::rows::Change;
+use overlay_agent::datapath::{Datapath, DatapathError, TablesError, XdpMode, detach_all};
+use overlay_agent::host::endpoint::{self, NewEndpoint};
+use overlay_agent::host::nexthop::NextHopWatcher;
+use overlay_agent::host::{Netlink, Owner};
+use overlay_common::layout::PeerValue;
+use overlay_common::maps;
+use overlay_common::net::{IpKey, MacAddr};
+use tests::netns::Netns;
+
+use super::world::{self, HOST_IP, NEIGHBOR_IP, UNDERLAY, World};
+
+const DEVICE: &str = "ovtest1";
+const ENDPOINT_LINK: &str = "endpoint-ovtest1";
+
+async fn add_endpoint(owner: &Owner, container: &Netns) -> u32 {
+    let new = NewEndpoint {
+        device: DEVICE,
+        id: "e1",
+        netns: &container.path(),
+        ifname: "eth0",
+        mac: MacAddr([2, 0, 0, 0, 0, 1]),
+        mtu: 1450,
+        addresses: &["10.0.0.2/24".parse().unwrap()],
+    };
+    let netlink = Netlink::open().unwrap();
+    endpoint::create(&netlink, owner, &new).await.unwrap()
+}
+
+fn map_id(path: &Path) -> u32 {
+    MapInfo::from_pin(path).unwrap().id()
+}
+
+#[test]
+fn open_attaches_and_pins() {
+    let world = World::new();
+    world.open(XdpMode::Auto).unwrap();
+
+    let mut pinned: BTreeSet<_> = world::pins(&world.paths().maps()).into_iter().collect();
+    for name in maps::ALL {
+        let path = world.paths().map(name).display().to_string();
+        assert!(pinned.remove(&path), "{path}");
+    }
+    assert!(pinned.is_empty(), "{pinned:?}");
+    // No XDP: the underlay is a veth.
+    assert_eq!(
+        world::pins(&world.paths().links()),
+        ["from_fallback", "from_underlay"].map(|name| world
+            .paths()
+            .links()
+            .join(name)
+            .display()
+            .to_string())
+    );
+    assert_eq!(world.programs(UNDERLAY), ["from_underlay"]);
+    assert_eq!(world.programs("ovx0"), ["from_fallback"]);
+
+    let fallback = world
+        .host
+        .ip(&["-details", "link", "show", "ovx0"])
+        .unwrap();
+    for wanted in [
+        "UP",
+        "mtu 65485",
+        "vxlan external",
+        "srcport 49152 65535",
+        "dstport 4789",
+        "nolearning",
+        "addrgenmode none",
+    ] {
+        assert!(fallback.contains(wanted), "{wanted}: {fallback}");
+    }
+    let addresses = world.host.ip(&["address", "show", "ovx0"]).unwrap();
+    assert!(!addresses.contains("inet"), "{addresses}");
+}
+
+#[test]
+fn open_again_replaces_programs_in_place() {
+    let world = World::new();
+    let container = Netns::new("box").unwrap();
+    let peer = IpKey::v4([192, 0, 2, 2]);
+    let change = Change::Peer(peer, Some(PeerValue { index: 1 }));
+    world.on_host(async || {
+        let mut datapath = world::open(world.paths(), UNDERLAY, XdpMode::Generic)
+            .await
+            .unwrap();
+        add_endpoint(&world.owner(), &container).await;
+        datapath.attach_endpoint(DEVICE).await.unwrap();
+        // Again is no error, and no second program.
+        datapath.attach_endpoint(DEVICE).await.unwrap();
+        datapath.tables.apply(&change).unwrap();
+    });
+    assert_eq!(world.programs(DEVICE), ["from_endpoint"]);
+    let names = [
+        "underlay_xdp",
+        "from_underlay",
+        "from_fallback",
+        ENDPOINT_LINK,
+    ];
+    let before = names.map(|name| world.link(name));
+    let map = map_id(&world.paths().map(maps::FDB));
+
+    world.open(XdpMode::Generic).unwrap();
+    for (name, (link, program)) in names.iter().zip(before) {
+        let (link_now, program_now) = world.link(name);
+        assert_eq!(link_now, link, "{name}: the link stays");
+        assert_ne!(program_now, program, "{name}: the program is a new one");
+    }
+    assert_eq!(world.programs(UNDERLAY), ["from_underlay"]);
+    assert_eq!(world.programs(DEVICE), ["from_endpoint"]);
+    assert_eq!(map_id(&world.paths().map(maps::FDB)), map);
+    let rows = Datapath::maps_only(&world.paths())
+        .unwrap()
+        .read_rows()
+        .unwrap();
+    assert_eq!(rows.peers.get(&peer), Some(&PeerValue { index: 1 }));
+}
+
+#[test]
+fn detach_leaves_the_host_as_it_was() {
+    let world = World::new();
+    let container = Netns::new("box").unwrap();
+    let before = world.snapshot();
+    let inside = container.ip(&["link"]).unwrap();
+    fs::remove_dir(world.bpffs.path()).unwrap();
+
+    let detached = world.on_host(async || {
+        let mut datapath = world::open(world.paths(), UNDERLAY, XdpMode::Generic)
+            .await
+            .unwrap();
+        add_endpoint(&world.owner(), &container).await;
+        datapath.attach_endpoint(DEVICE).await.unwrap();
+        let watcher = NextHopWatcher::spawn(HOST_IP.parse().unwrap()).unwrap();
+        watcher.set_peers([NEIGHBOR_IP.parse().unwrap()].into());
+        let hops = &mut watcher.subscribe();
+        hops.wait_for(|hops| hops.values().any(|hop| hop.mac.is_some()))
+            .await
+            .unwrap();
+        drop(watcher);
+        // The data path in use, as when `detach` runs beside the agent.
+        let detached = detach_all(&world.paths()).await;
+        drop(datapath);
+        detached
+    });
+    assert!(detached.errors.is_empty(), "{:?}", detached.errors);
+    assert_eq!(detached.removed.len(), 8, "{:?}", detached.removed);
+    assert!(!world.bpffs.path().exists());
+    assert_eq!(world.snapshot(), before);
+    assert_eq!(container.ip(&["link"]).unwrap(), inside);
+    let neighbors = world.host.ip(&["-details", "neigh"]).unwrap();
+    assert!(!neighbors.contains("managed"), "{neighbors}");
+
+    let again = world.on_host(async || detach_all(&world.paths()).await);
+    assert!(again.errors.is_empty(), "{:?}", again.errors);
+    assert!(again.removed.is_empty(), "{:?}", again.removed);
+    let error = Datapath::maps_only(&world.paths()).unwrap_err();
+    assert!(
+        matches!(error, DatapathError::Tables(TablesError::NotLoaded(_))),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn detach_touches_nobody_elses() {
+    let world = World::new();
+    world
+        .host
+        .ip(&["link", "add", "other", "type", "veth", "peer", "other1"])
+        .unwrap();
+    let alias = format!("overlay {}x endpoint e1", world.bpffs.path().display());
+    world
+        .host
+        .ip(&["link", "set", "other", "alias", &alias])
+        .unwrap();
+    let before = world.host.ip(&["link"]).unwrap();
+    let detached = world.on_host(async || detach_all(&world.paths()).await);
+    assert!(detached.errors.is_empty(), "{:?}", detached.errors);
+    assert_eq!(world.host.ip(&["link"]).unwrap(), before);
+}
+
+#[test]
+fn another_underlay_is_attached_anew() {
+    let world = World::new();
+    world.open(XdpMode::Generic).unwrap();
+    for args in [
+        ["link", "add", "eth1", "type", "bridge"].as_slice(),
+        &["address", "add", "198.51.100.1/24", "dev", "eth1"],
+        &["link", "set", "eth1", "up"],
+    ] {
+        world.host.ip(args).unwrap();
+    }
+    world.open_on("eth1", XdpMode::Generic).unwrap();
+    assert_eq!(world.programs(UNDERLAY), [""; 0]);
+    assert_eq!(world.programs("eth1"), ["from_underlay"]);
+    for (device, wanted) in [(UNDERLAY, false), ("eth1", true)] {
+        let link = world.host.ip(&["link", "show", device]).unwrap();
+        assert_eq!(link.contains("xdpgeneric"), wanted, "{link}");
+    }
+}
+
+#[test]
+fn a_lost_device_does_not_stop_the_next_run() {
+    let world = World::new();
+    let container = Netns::new("box").unwrap();
+    world.on_host(async || {
+        let mut datapath = world::open(world.paths(), UNDERLAY, XdpMode::Off)
+            .await
+            .unwrap();
+        add_endpoint(&world.owner(), &container).await;
+        datapath.attach_endpoint(DEVICE).await.unwrap();
+    });
+    drop(container);
+    world.host.ip(&["link", "delete", "ovx0"]).unwrap();
+    tests::wait::eventually(std::time::Duration::from_secs(5), || {
+        // A namespace's devices go some time after it.
+        match world.host.ip(&["link", "show", DEVICE]) {
+            Ok(_) => anyhow::bail!("{DEVICE} is still there"),
+            Err(_) => Ok(()),
+        }
+    });
+    world.open(XdpMode::Off).unwrap();
+    assert_eq!(world.programs("ovx0"), ["from_fallback"]);
+    assert!(!world.paths().endpoint_link(DEVICE).exists());
+}
+
+#[test]
+fn endpoints_are_attached_and_detached() {
+    let world = World::new();
+    let container = Netns::new("box").unwrap();
+    world.on_host(async || {
+        let mut datapath = world::open(world.paths(), UNDERLAY, XdpMode::Off)
+            .await
+            .unwrap();
+        let ifindex = add_endpoint(&world.owner(), &container).await;
+        assert_eq!(datapath.attach_endpoint(DEVICE).await.unwrap(), ifindex);
+        datapath.detach_endpoint(DEVICE).unwrap();
+        datapath.detach_endpoint(DEVICE).unwrap();
+        let error = datapath.attach_endpoint("nosuch").await.unwrap_err();
+        assert!(matches!(error, DatapathError::NoDevice(_)), "{error:?}");
+    });
+    assert_eq!(world.programs(DEVICE), [""; 0]);
+    assert!(!world.paths().endpoint_link(DEVICE).exists());
+}
+
+#[test]
+fn maps_of_other_versions_go() {
+    let world = World::new();
+    let old = world.bpffs.path().join("v0/maps");
+    fs::create_dir_all(&old).unwrap();
+    let map = HashMap::<MapData, u32, u32>::create(1, 0).unwrap();
+    map.pin(old.join("FDB")).unwrap();
+    world.open(XdpMode::Off).unwrap();
+    assert!(!world.bpffs.path().join("v0").exists());
+    assert!(world.paths().map(maps::FDB).exists());
+}

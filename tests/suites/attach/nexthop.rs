@@ -1,0 +1,178 @@
+//! Next hops, followed.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use overlay_agent::host::nexthop::{NextHop, NextHopWatcher, NextHops};
+use overlay_common::net::MacAddr;
+use tests::netns::Netns;
+use tokio::sync::watch::Receiver;
+use tokio::time::timeout;
+
+use super::world::{HOST_IP, NEIGHBOR_IP, UNDERLAY, World};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn peers(texts: &[&str]) -> BTreeSet<IpAddr> {
+    texts.iter().map(|text| ip(text)).collect()
+}
+
+fn mac_of(netns: &Netns) -> MacAddr {
+    let link: String = netns.ip(&["-brief", "link", "show", UNDERLAY]).unwrap();
+    link.split_whitespace().nth(2).unwrap().parse().unwrap()
+}
+
+/// Waits until the way to a peer is as wanted.
+async fn until(
+    hops: &mut Receiver<NextHops>,
+    peer: &str,
+    wanted: impl Fn(Option<&NextHop>) -> bool,
+) -> Option<NextHop> {
+    let peer = ip(peer);
+    let waited = timeout(PATIENCE, hops.wait_for(|hops| wanted(hops.get(&peer)))).await;
+    let found = waited.map(|hops| hops.unwrap().get(&peer).copied());
+    found.unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {peer}"))
+}
+
+#[test]
+fn resolved_without_traffic_and_followed() {
+    let world = World::new();
+    // Announces the changed address, as a bonded or failed-over peer does.
+    world
+        .neighbor
+        .sysctl("net.ipv4.conf.eth0.arp_notify", "1")
+        .unwrap();
+    let (here, there) = (mac_of(&world.host), mac_of(&world.neighbor));
+    world.on_host(async || {
+        let watcher = NextHopWatcher::spawn(ip(HOST_IP)).unwrap();
+        let mut hops = watcher.subscribe();
+        watcher.set_peers(peers(&[NEIGHBOR_IP]));
+        let hop = until(&mut hops, NEIGHBOR_IP, |hop| {
+            hop.is_some_and(|hop| hop.mac.is_some())
+        })
+        .await
+        .unwrap();
+        assert_eq!(hop.mac, Some(there));
+        assert_eq!((hop.source_mac, hop.source_ip), (here, ip(HOST_IP)));
+        assert_eq!(hop.mtu, 1500);
+        let entry = world.host.ip(&["-details", "neigh"]).unwrap();
+        assert!(entry.contains("managed"), "{entry}");
+
+        let new = "02:00:00:00:00:99";
+        world
+            .neighbor
+            .ip(&["link", "set", UNDERLAY, "address", new])
+            .unwrap();
+        until(&mut hops, NEIGHBOR_IP, |hop| {
+            hop.is_some_and(|hop| hop.mac == new.parse().ok())
+        })
+        .await;
+
+        world
+            .host
+            .ip(&["link", "set", UNDERLAY, "mtu", "1400"])
+            .unwrap();
+        until(&mut hops, NEIGHBOR_IP, |hop| {
+            hop.is_some_and(|hop| hop.mtu == 1400)
+        })
+        .await;
+
+        world.host.ip(&["link", "set", UNDERLAY, "down"]).unwrap();
+        until(&mut hops, NEIGHBOR_IP, |hop| hop.is_none()).await;
+        world.host.ip(&["link", "set", UNDERLAY, "up"]).unwrap();
+        until(&mut hops, NEIGHBOR_IP, |hop| {
+            hop.is_some_and(|hop| hop.mac.is_some())
+        })
+        .await;
+
+        // Somebody flushes the table: resolved again, without traffic.
+        world.host.ip(&["neigh", "flush", "dev", UNDERLAY]).unwrap();
+        until(&mut hops, NEIGHBOR_IP, |hop| {
+            hop.is_some_and(|hop| hop.mac.is_some())
+        })
+        .await;
+
+        watcher.set_peers(BTreeSet::new());
+        until(&mut hops, NEIGHBOR_IP, |hop| hop.is_none()).await;
+        let entry = world.host.ip(&["-details", "neigh"]).unwrap();
+        assert!(!entry.contains("managed"), "{entry}");
+    });
+}
+
+#[test]
+fn routes_are_followed() {
+    let world = World::new();
+    let far = "198.51.100.7";
+    world
+        .neighbor
+        .ip(&["address", "add", "192.0.2.3/24", "dev", UNDERLAY])
+        .unwrap();
+    let there = mac_of(&world.neighbor);
+    world.on_host(async || {
+        let watcher = NextHopWatcher::spawn(ip(HOST_IP)).unwrap();
+        let mut hops = watcher.subscribe();
+        // This host itself is no peer to tunnel to.
+        watcher.set_peers(peers(&[far, NEIGHBOR_IP, HOST_IP]));
+        until(&mut hops, NEIGHBOR_IP, |hop| hop.is_some()).await;
+        assert_eq!(hops.borrow().keys().collect::<Vec<_>>(), [&ip(NEIGHBOR_IP)]);
+
+        let route = [
+            "route",
+            "add",
+            "198.51.100.0/24",
+            "via",
+            "192.0.2.3",
+            "mtu",
+            "1300",
+        ];
+        world.host.ip(&route).unwrap();
+        let hop = until(&mut hops, far, |hop| {
+            hop.is_some_and(|hop| hop.mac.is_some())
+        })
+        .await
+        .unwrap();
+        assert_eq!((hop.mac, hop.mtu), (Some(there), 1300));
+
+        world
+            .host
+            .ip(&["route", "delete", "198.51.100.0/24"])
+            .unwrap();
+        until(&mut hops, far, |hop| hop.is_none()).await;
+    });
+}
+
+#[test]
+fn an_administrators_entry_stays() {
+    let world = World::new();
+    let args = [
+        "neigh",
+        "add",
+        NEIGHBOR_IP,
+        "lladdr",
+        "02:00:00:00:00:77",
+        "dev",
+        UNDERLAY,
+    ];
+    world.host.ip(&args).unwrap();
+    world.on_host(async || {
+        let watcher = NextHopWatcher::spawn(ip(HOST_IP)).unwrap();
+        let mut hops = watcher.subscribe();
+        watcher.set_peers(peers(&[NEIGHBOR_IP]));
+        let hop = until(&mut hops, NEIGHBOR_IP, |hop| hop.is_some())
+            .await
+            .unwrap();
+        assert_eq!(hop.mac, "02:00:00:00:00:77".parse().ok());
+        watcher.set_peers(BTreeSet::new());
+        until(&mut hops, NEIGHBOR_IP, |hop| hop.is_none()).await;
+    });
+    let entry = world.host.ip(&["-details", "neigh"]).unwrap();
+    assert!(
+        entry.contains("PERMANENT") && !entry.contains("managed"),
+        "{entry}"
+    );
+}
