@@ -5,10 +5,11 @@ mod file;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use clap::{ArgAction, Args, ValueEnum, builder::BoolishValueParser};
+use clap::{ArgAction, Args, builder::BoolishValueParser};
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::datapath::XdpMode;
 pub use file::DEFAULT_FILE;
 
 /// Why the settings cannot be used.
@@ -89,17 +90,6 @@ pub struct Settings {
     bpffs_dir: Option<PathBuf>,
     #[arg(skip)]
     state_dir: Option<PathBuf>,
-}
-
-/// Where `underlay_filter` is attached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum XdpMode {
-    #[default]
-    Auto,
-    Native,
-    Generic,
-    Off,
 }
 
 /// Which store the user named.

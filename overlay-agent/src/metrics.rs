@@ -14,7 +14,7 @@ use prometheus::{
 
 use crate::datapath::rows::Change;
 use families::Families;
-pub use reading::{MapUse, Reading, StoreReading};
+pub use reading::{Reading, StoreReading};
 
 /// Seconds; a sync is between a few map writes and some ten thousand.
 const SYNC_BUCKETS: [f64; 10] = [
@@ -26,21 +26,20 @@ const SYNC_BUCKETS: [f64; 10] = [
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+}
+
+/// What the agent counts while it works.
+#[derive(Clone, Debug)]
+pub struct SyncMetrics {
     /// Time to bring the data path in line with the store.
-    pub sync: Histogram,
+    pub duration: Histogram,
     /// Entries that an audit found wrong, by map.
     pub repairs: IntCounterVec,
 }
 
-impl Metrics {
-    /// `read` is called for each scrape.
-    pub fn new(
-        kernel: &str,
-        datapath: &str,
-        read: impl Fn() -> Reading + Send + Sync + 'static,
-    ) -> Result<Self, prometheus::Error> {
-        let registry = Registry::new();
-        let sync = Histogram::with_opts(
+impl SyncMetrics {
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let duration = Histogram::with_opts(
             HistogramOpts::new(
                 "overlay_sync_duration_seconds",
                 "Time to bring the data path in line with the store.",
@@ -57,6 +56,19 @@ impl Metrics {
         for map in Change::MAPS {
             repairs.with_label_values(&[map]);
         }
+        Ok(Self { duration, repairs })
+    }
+}
+
+impl Metrics {
+    /// `datapath` says which programs run; `read` is called for each scrape.
+    pub fn new(
+        kernel: &str,
+        datapath: &str,
+        sync: &SyncMetrics,
+        read: impl Fn() -> Reading + Send + Sync + 'static,
+    ) -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
         let build = IntGaugeVec::new(
             Opts::new(
                 "overlay_build_info",
@@ -67,18 +79,14 @@ impl Metrics {
         build
             .with_label_values(&[env!("CARGO_PKG_VERSION"), kernel, datapath])
             .set(1);
-        registry.register(Box::new(sync.clone()))?;
-        registry.register(Box::new(repairs.clone()))?;
+        registry.register(Box::new(sync.duration.clone()))?;
+        registry.register(Box::new(sync.repairs.clone()))?;
         registry.register(Box::new(build))?;
         registry.register(Box::new(AtScrape {
             read,
             descriptions: Families::new()?.descriptions(),
         }))?;
-        Ok(Self {
-            registry,
-            sync,
-            repairs,
-        })
+        Ok(Self { registry })
     }
 
     /// The exposition in Prometheus' text format.

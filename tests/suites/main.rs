@@ -1,4 +1,5 @@
-//! The suites. Each `mod` line here is one suite that `cargo xtask test <suite>` runs.
+//! The suites. Each private `mod` here is one suite that `cargo xtask test <suite>` runs; what
+//! suites share is `pub(crate)`.
 //!
 //! They need root and run one test at a time: `cargo xtask test` sees to both.
 
@@ -13,3 +14,4 @@ mod isolation;
 mod overlay;
 mod prometheus;
 mod store_http;
+pub(crate) mod support;

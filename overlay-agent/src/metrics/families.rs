@@ -138,10 +138,8 @@ impl Families {
 
     fn state(&self, reading: &Reading) {
         for map in &reading.maps {
-            let set = |gauge: &IntGaugeVec, value: u64| {
-                gauge
-                    .with_label_values(&[map.name])
-                    .set(i64::try_from(value).unwrap_or(i64::MAX));
+            let set = |gauge: &IntGaugeVec, value: u32| {
+                gauge.with_label_values(&[map.map]).set(value.into());
             };
             set(&self.map_entries, map.entries);
             set(&self.map_max, map.max);

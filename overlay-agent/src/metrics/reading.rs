@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use overlay_common::layout::{DropKey, PathStats, PeerIndex, StatsKey};
 use overlay_common::{Direction, FallbackCause};
 
+use crate::datapath::MapUse;
+
 /// Counters of the data path and state of the agent at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Reading {
@@ -21,14 +23,6 @@ pub struct Reading {
     pub store: StoreReading,
     /// Endpoints of this host by network name.
     pub endpoints: BTreeMap<String, u64>,
-}
-
-/// How full a map is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MapUse {
-    pub name: &'static str,
-    pub entries: u64,
-    pub max: u64,
 }
 
 /// How the store is doing.

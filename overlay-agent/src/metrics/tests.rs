@@ -4,6 +4,7 @@ use overlay_common::layout::{DropKey, PathStats, StatsKey};
 use overlay_common::{Direction, DropReason, FallbackCause};
 
 use super::*;
+use crate::datapath::MapUse;
 
 /// Name, labels, as dashboards rely on them.
 const CONTRACT: &[(&str, &str)] = &[
@@ -46,7 +47,7 @@ fn reading() -> Reading {
         drops: vec![(drop, 6), (DropKey { peer: 2, ..drop }, 1)],
         fallbacks: vec![(Direction::Rx, FallbackCause::OuterFragment, 8)],
         maps: vec![MapUse {
-            name: overlay_common::maps::FDB,
+            map: overlay_common::maps::FDB,
             entries: 9,
             max: 10,
         }],
@@ -60,7 +61,7 @@ fn reading() -> Reading {
 }
 
 fn metrics() -> Metrics {
-    Metrics::new("6.18.0", "tc+xdp", reading).unwrap()
+    Metrics::new("6.18.0", "tc+xdp", &SyncMetrics::new().unwrap(), reading).unwrap()
 }
 
 #[test]
@@ -126,7 +127,13 @@ fn one_help_and_type_each() {
 
 #[test]
 fn nothing_read_yet_is_no_error() {
-    let metrics = Metrics::new("6.18.0", "tc", Reading::default).unwrap();
+    let metrics = Metrics::new(
+        "6.18.0",
+        "tc",
+        &SyncMetrics::new().unwrap(),
+        Reading::default,
+    )
+    .unwrap();
     let text = String::from_utf8(metrics.text().unwrap()).unwrap();
     assert!(
         !text.contains("overlay_store_last_contact_seconds"),
