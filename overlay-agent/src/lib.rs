@@ -1,5 +1,7 @@
 //! The agent: fills the data path's maps with what the store says.
 
+pub mod api;
+pub mod cli;
 pub mod config;
 pub mod control;
 pub mod datapath;
