@@ -18,7 +18,7 @@ mod tables;
 mod xdp;
 
 pub use counters::MapUse;
-pub use detach::{Detached, detach_all};
+pub use detach::{Detached, detach_all, detach_programs};
 pub use error::DatapathError;
 pub use open::{Datapath, Settings};
 pub use paths::Paths;

@@ -6,7 +6,6 @@
     not(target_arch = "bpf"),
     expect(
         dead_code,
-        unused_imports,
         reason = "built for the host only to be checked; the programs exist on the BPF target"
     )
 )]

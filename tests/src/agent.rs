@@ -4,6 +4,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
     path::PathBuf,
     process::Command,
+    sync::OnceLock,
     time::Duration,
 };
 
@@ -29,8 +30,19 @@ pub const METRICS: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCAL
 /// An agent has loaded, attached and read its store well within this time.
 pub const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The agent's path: [`BINARY_ENV`], else next to the running program (as cargo lays it out).
+static CHOSEN: OnceLock<PathBuf> = OnceLock::new();
+
+/// From now on this process starts this agent. The first choice stays.
+pub fn use_binary(path: PathBuf) {
+    CHOSEN.get_or_init(|| path);
+}
+
+/// The agent's path: what [`use_binary`] said, else [`BINARY_ENV`], else next to the running
+/// program (as cargo lays it out).
 pub fn binary() -> Result<PathBuf> {
+    if let Some(path) = CHOSEN.get() {
+        return Ok(path.clone());
+    }
     if let Some(path) = std::env::var_os(BINARY_ENV) {
         return Ok(PathBuf::from(path));
     }
@@ -187,7 +199,9 @@ impl Host {
         command
             .env("OVERLAY_RUN_DIR", self.work().folder("run")?)
             .env("OVERLAY_STATE_DIR", self.work().folder("state")?)
-            .env("OVERLAY_BPFFS_DIR", self.pins());
+            .env("OVERLAY_BPFFS_DIR", self.pins())
+            // Not this machine's /etc/overlay/config.toml.
+            .env("OVERLAY_CONFIG", "/dev/null");
         Ok(())
     }
 }

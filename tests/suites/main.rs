@@ -1,8 +1,10 @@
-//! The suites. Each `mod` line here is one suite that `cargo xtask test <suite>` runs.
+//! The suites. Each private `mod` here is one suite that `cargo xtask test <suite>` runs; what
+//! suites share is `pub(crate)`.
 //!
 //! They need root and run one test at a time: `cargo xtask test` sees to both.
 
 mod attach;
+mod conformance;
 mod datapath;
 mod faults;
 mod footprint;
@@ -11,4 +13,5 @@ mod interop;
 mod isolation;
 mod overlay;
 mod prometheus;
-mod support;
+mod store_http;
+pub(crate) mod support;

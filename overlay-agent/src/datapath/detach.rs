@@ -54,6 +54,14 @@ pub async fn detach_all(paths: &Paths) -> Detached {
     detached
 }
 
+/// Removes the programs from their devices. Maps and devices stay: frames pass the kernel as if
+/// there were no data path, until the next one is attached.
+pub fn detach_programs(paths: &Paths) -> Detached {
+    let mut detached = Detached::default();
+    remove_links(paths, &mut detached);
+    detached
+}
+
 fn remove_links(paths: &Paths, detached: &mut Detached) {
     for name in names(&paths.links(), detached) {
         let pin = paths.links().join(&name);

@@ -7,6 +7,7 @@ use overlay_common::layout::{
     EndpointValue, FdbKey, FdbValue, NeighborKey, NeighborValue, PeerIndex, PeerValue, StatsKey,
     TunnelValue, VniValue,
 };
+use overlay_common::maps;
 use overlay_common::net::IpKey;
 
 /// Contents of the maps that the agent owns.
@@ -36,4 +37,30 @@ pub enum Change {
     Vni(u32, Option<VniValue>),
     /// Adding a pair zeroes its slot.
     StatsIndex(StatsKey, Option<u32>),
+}
+
+impl Change {
+    /// The maps that changes are made to.
+    pub const MAPS: [&str; 7] = [
+        maps::ENDPOINTS,
+        maps::FDB,
+        maps::NEIGHBORS,
+        maps::PEERS,
+        maps::TUNNELS,
+        maps::VNIS,
+        maps::STATS_INDEX,
+    ];
+
+    /// Name of the map that this one changes.
+    pub fn map(&self) -> &'static str {
+        match self {
+            Self::Endpoint(..) => maps::ENDPOINTS,
+            Self::Fdb(..) => maps::FDB,
+            Self::Neighbor(..) => maps::NEIGHBORS,
+            Self::Peer(..) => maps::PEERS,
+            Self::Tunnel(..) => maps::TUNNELS,
+            Self::Vni(..) => maps::VNIS,
+            Self::StatsIndex(..) => maps::STATS_INDEX,
+        }
+    }
 }

@@ -82,7 +82,8 @@ const SYS_ADMIN: (u32, &str) = (21, "CAP_SYS_ADMIN");
 const PERFMON: (u32, &str) = (38, "CAP_PERFMON");
 const BPF: (u32, &str) = (39, "CAP_BPF");
 
-fn capabilities() -> Result<String, CheckError> {
+/// Whether we may do what the agent does.
+pub fn capabilities() -> Result<String, CheckError> {
     let path = "/proc/self/status";
     let failed = |source| CheckError::Read {
         what: path.to_owned(),

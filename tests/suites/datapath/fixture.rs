@@ -211,7 +211,7 @@ impl Programs {
         let mut counters = BTreeMap::new();
         let drops: PerCpuHashMap<_, DropKey, u64> =
             PerCpuHashMap::try_from(self.ebpf.map(maps::DROPS).unwrap()).unwrap();
-        for entry in drops.iter() {
+        for entry in &drops {
             let (key, values) = entry.unwrap();
             counters.insert(Counter::Drop(key), values.iter().sum());
         }

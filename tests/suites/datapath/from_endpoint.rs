@@ -272,3 +272,14 @@ fn interface_without_endpoint() {
         dropped(0, 0, Tx, DropReason::UnknownInterface)
     );
 }
+
+#[test]
+fn drops_add_up() {
+    let programs = Programs::load();
+    for _ in 0..3 {
+        programs.classify(FROM_ENDPOINT, &udp(B, A2, 100), 0);
+    }
+    let mut counters = dropped(VNI, 0, Tx, DropReason::SourceMac);
+    counters.values_mut().for_each(|count| *count = 3);
+    assert_eq!(programs.counters(), counters);
+}

@@ -1,0 +1,170 @@
+//! Requests and answers. They are also what `-o json` prints.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use overlay_common::net::{MacAddr, Vni};
+use serde::{Deserialize, Serialize};
+
+use crate::store::schema::FloodMode;
+
+/// Body of every answer that is no success.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Failure {
+    pub error: String,
+}
+
+/// A network to be made; what is left out is chosen.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NetworkRequest {
+    pub name: String,
+    pub subnets: Vec<IpNet>,
+    pub vni: Option<Vni>,
+    pub gateway: Option<IpAddr>,
+    pub mtu: Option<u16>,
+    pub flood: FloodMode,
+    pub internal: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Network {
+    pub name: String,
+    pub vni: Vni,
+    pub subnets: Vec<IpNet>,
+    pub gateway: Option<IpAddr>,
+    /// Largest inner IP packet on this host in bytes.
+    pub mtu: u16,
+    pub flood: FloodMode,
+    pub internal: bool,
+    /// On all hosts.
+    pub endpoints: usize,
+}
+
+/// An endpoint to be made.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EndpointRequest {
+    pub network: String,
+    pub name: Option<String>,
+    pub ip: Option<IpAddr>,
+    pub mac: Option<MacAddr>,
+    pub at: At,
+}
+
+/// Where an endpoint is to be.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum At {
+    /// In a network namespace of this host.
+    Netns { path: PathBuf, ifname: String },
+    /// On a host without an agent, by its name in the store.
+    Node(String),
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Endpoint {
+    pub id: String,
+    pub name: String,
+    /// Name of the network, or its VNI when no network has it.
+    pub network: String,
+    pub vni: Vni,
+    /// Name of its node, or the node's id when it is not in the store.
+    pub node: String,
+    pub ip4: Option<Ipv4Addr>,
+    pub ip6: Option<Ipv6Addr>,
+    pub mac: MacAddr,
+    /// Host side of its veth; `None` for an endpoint of another host.
+    pub device: Option<String>,
+    pub state: EndpointState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EndpointState {
+    /// On this host, and its interface exists.
+    Up,
+    /// On this host, but its interface is gone.
+    Gone,
+    /// On another host.
+    Remote,
+}
+
+/// A host without an agent.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NodeRequest {
+    pub name: String,
+    pub vtep: Ipv4Addr,
+    pub port: u16,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Node {
+    pub id: String,
+    pub name: String,
+    pub vteps: Vec<IpAddr>,
+    pub port: u16,
+    /// Version of its agent; empty when it has none.
+    pub version: String,
+    pub agent: bool,
+    /// Whether it is the host that was asked.
+    pub here: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    pub node: String,
+    pub node_id: String,
+    pub version: String,
+    pub underlay: Underlay,
+    pub store: Store,
+    /// Whether the data path has been brought in line with the store since the agent's start.
+    pub synced: bool,
+    /// Largest inner IP packet on this host by network with endpoints here.
+    pub networks: BTreeMap<String, NetworkStatus>,
+    /// All networks in the store.
+    pub networks_total: usize,
+    /// Of this host.
+    pub endpoints: usize,
+    pub peers: Vec<Peer>,
+    /// What is wrong, a line each.
+    pub problems: Vec<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Underlay {
+    pub device: String,
+    pub address: Ipv4Addr,
+    pub port: u16,
+    pub mtu: u16,
+    /// Where the early filter runs.
+    pub xdp: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Store {
+    pub address: String,
+    pub up: bool,
+    /// Seconds since the Unix epoch; `None` while up.
+    pub down_since: Option<u64>,
+    /// Why it is down.
+    pub error: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NetworkStatus {
+    pub vni: Vni,
+    pub mtu: u16,
+    /// Of this host.
+    pub endpoints: usize,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Peer {
+    pub name: String,
+    pub address: IpAddr,
+    /// Whether there is a route to it.
+    pub route: bool,
+    /// MAC of the next hop, when it is known.
+    pub next_hop: Option<MacAddr>,
+}

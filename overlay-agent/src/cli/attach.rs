@@ -1,0 +1,30 @@
+//! `attach`
+
+use anyhow::Result;
+
+use super::output::print;
+use crate::config::Config;
+use crate::control::lock::RunLock;
+use crate::control::start;
+use crate::datapath::{Datapath, Paths};
+use crate::host::{Netlink, checks};
+
+pub(super) async fn exec(config: Config) -> Result<()> {
+    checks::require(&config.bpffs_dir)?;
+    let _lock = RunLock::take(&config.run_dir)?;
+    let netlink = Netlink::open()?;
+    let underlay = start::choose_underlay(&config, &netlink).await?;
+    let settings = start::datapath_settings(&config, underlay);
+    let datapath = Datapath::open(&settings, Paths::new(&config.bpffs_dir)).await?;
+    let xdp = match datapath.xdp {
+        Some(hook) => format!("{hook:?}").to_lowercase(),
+        None => "off".to_owned(),
+    };
+    print(&format!(
+        "attached to {} {} port {}, xdp {xdp}, pinned under {}",
+        settings.underlay.link.name,
+        settings.underlay.ip,
+        settings.port,
+        config.bpffs_dir.display()
+    ))
+}

@@ -1,0 +1,159 @@
+//! `endpoint add|ls|inspect|rm`
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use clap::{Args, Subcommand};
+use overlay_common::net::MacAddr;
+
+use super::output::{Format, joined, or_dash, print, table};
+use super::values;
+use crate::api::client::Client;
+use crate::api::types::{At, Endpoint, EndpointRequest, EndpointState};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Put an interface on a network into a container, or announce one of a host without agent
+    Add(Add),
+    /// List the endpoints of all hosts
+    Ls(Format),
+    /// Show one endpoint
+    Inspect {
+        /// Name, id or the id's first digits
+        endpoint: String,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Remove an endpoint and its interface
+    Rm {
+        /// Name, id or the id's first digits
+        endpoint: String,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Add {
+    #[arg(long, value_parser = values::name)]
+    network: String,
+    #[command(flatten)]
+    place: Place,
+    /// Address on the network [default: a free one]
+    #[arg(long)]
+    ip: Option<IpAddr>,
+    /// [default: 02:42 and the IPv4 address]
+    #[arg(long, value_parser = values::unicast_mac)]
+    mac: Option<MacAddr>,
+    /// Name of the interface in the container
+    #[arg(long, default_value = "eth0", value_parser = values::ifname, conflicts_with = "node")]
+    ifname: String,
+    /// [default: the endpoint's id]
+    #[arg(long, value_parser = values::name)]
+    name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Place {
+    /// Network namespace of the container
+    #[arg(long, value_name = "PATH")]
+    netns: Option<PathBuf>,
+    /// A process in the container
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pid: Option<u32>,
+    /// Host without an agent, by its name
+    #[arg(long, value_parser = values::name, requires = "ip", requires = "mac")]
+    node: Option<String>,
+}
+
+pub(super) async fn exec(arguments: Arguments, client: &Client) -> Result<()> {
+    match arguments.action {
+        Action::Add(add) => {
+            let request = EndpointRequest {
+                network: add.network,
+                name: add.name,
+                ip: add.ip,
+                mac: add.mac,
+                at: at(add.place, add.ifname)?,
+            };
+            let endpoint: Endpoint = client.post(&["endpoints"], &request).await?;
+            let ip = endpoint
+                .ip4
+                .map(IpAddr::from)
+                .or(endpoint.ip6.map(IpAddr::from));
+            print(&format!(
+                "endpoint {} has {} and {} on {}",
+                endpoint.name,
+                or_dash(ip),
+                endpoint.mac,
+                endpoint.network
+            ))
+        }
+        Action::Ls(format) => {
+            let endpoints: Vec<Endpoint> = client.get(&["endpoints"]).await?;
+            format.print(&endpoints, |endpoints| {
+                let header = ["ID", "NAME", "NETWORK", "NODE", "IP", "MAC", "STATE"];
+                table(header, endpoints.iter().map(row))
+            })
+        }
+        Action::Inspect { endpoint, format } => {
+            let endpoint: Endpoint = client.get(&["endpoints", &endpoint]).await?;
+            format.print(&endpoint, |endpoint| {
+                let [_, name, network, node, ip, mac, state] = row(endpoint);
+                [
+                    ("id", endpoint.id.clone()),
+                    ("name", name),
+                    ("network", network),
+                    ("vni", endpoint.vni.to_string()),
+                    ("node", node),
+                    ("ip", ip),
+                    ("mac", mac),
+                    ("device", or_dash(endpoint.device.as_ref())),
+                    ("state", state),
+                ]
+                .map(|(key, value)| format!("{key:<10} {value}"))
+                .join("\n")
+            })
+        }
+        Action::Rm { endpoint } => Ok(client.delete(&["endpoints", &endpoint]).await?),
+    }
+}
+
+fn at(place: Place, ifname: String) -> Result<At> {
+    let path = match (place.node, place.netns, place.pid) {
+        (Some(node), _, _) => return Ok(At::Node(node)),
+        // The agent has another working directory.
+        (None, Some(path), _) => std::path::absolute(&path)
+            .with_context(|| format!("find the network namespace {}", path.display()))?,
+        (None, None, pid) => {
+            let pid = pid.context("name a container by --netns, --pid or --node")?;
+            Path::new("/proc").join(pid.to_string()).join("ns/net")
+        }
+    };
+    Ok(At::Netns { path, ifname })
+}
+
+fn row(endpoint: &Endpoint) -> [String; 7] {
+    let ips = endpoint.ip4.map(IpAddr::from).into_iter();
+    let ips: Vec<_> = ips.chain(endpoint.ip6.map(IpAddr::from)).collect();
+    let state = match endpoint.state {
+        EndpointState::Up => "up",
+        EndpointState::Gone => "gone",
+        EndpointState::Remote => "remote",
+    };
+    [
+        endpoint.id.chars().take(12).collect(),
+        endpoint.name.clone(),
+        endpoint.network.clone(),
+        endpoint.node.clone(),
+        joined(&ips),
+        endpoint.mac.to_string(),
+        state.to_owned(),
+    ]
+}

@@ -1,0 +1,134 @@
+//! `network create|ls|inspect|rm`
+
+use std::net::IpAddr;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use ipnet::IpNet;
+use overlay_common::net::Vni;
+
+use super::output::{Format, joined, or_dash, print, table};
+use super::values;
+use crate::api::client::Client;
+use crate::api::types::{Network, NetworkRequest};
+use crate::store::schema::FloodMode;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Make a network that exists on all hosts
+    Create(Create),
+    /// List the networks
+    Ls(Format),
+    /// Show one network
+    Inspect {
+        #[arg(value_parser = values::name)]
+        name: String,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Remove a network without endpoints
+    Rm {
+        #[arg(value_parser = values::name)]
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Create {
+    #[arg(value_parser = values::name)]
+    name: String,
+    /// Addresses of the network; may be given several times [default: a free /16 of 10.64.0.0/10]
+    #[arg(long = "subnet", value_name = "CIDR", value_parser = values::subnet)]
+    subnets: Vec<IpNet>,
+    /// Number of the network on the wire, 1 to 16777215 [default: a free one]
+    #[arg(long, value_name = "N")]
+    vni: Option<Vni>,
+    /// Address that no endpoint gets [default: the first of the first subnet]
+    #[arg(long, value_name = "IP")]
+    gateway: Option<IpAddr>,
+    /// Largest IP packet in bytes [default: the underlay's less 50, on each host]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(576..))]
+    mtu: Option<u16>,
+    /// What happens to broadcast and multicast
+    #[arg(long, default_value = "drop", value_parser = values::flood)]
+    flood: FloodMode,
+    /// No way out of the network
+    #[arg(long)]
+    internal: bool,
+}
+
+pub(super) async fn exec(arguments: Arguments, client: &Client) -> Result<()> {
+    match arguments.action {
+        Action::Create(create) => {
+            let request = NetworkRequest {
+                name: create.name,
+                subnets: create.subnets,
+                vni: create.vni,
+                gateway: create.gateway,
+                mtu: create.mtu,
+                flood: create.flood,
+                internal: create.internal,
+            };
+            let network: Network = client.post(&["networks"], &request).await?;
+            print(&format!(
+                "network {} has VNI {} and {}",
+                network.name,
+                network.vni,
+                joined(&network.subnets)
+            ))
+        }
+        Action::Ls(format) => {
+            let networks: Vec<Network> = client.get(&["networks"]).await?;
+            format.print(&networks, |networks| {
+                let header = [
+                    "NAME",
+                    "VNI",
+                    "SUBNETS",
+                    "GATEWAY",
+                    "MTU",
+                    "FLOOD",
+                    "ENDPOINTS",
+                ];
+                table(header, networks.iter().map(row))
+            })
+        }
+        Action::Inspect { name, format } => {
+            let network: Network = client.get(&["networks", &name]).await?;
+            format.print(&network, |network| {
+                let [name, vni, subnets, gateway, mtu, flood, endpoints] = row(network);
+                let internal = network.internal.to_string();
+                [
+                    ("name", name),
+                    ("vni", vni),
+                    ("subnets", subnets),
+                    ("gateway", gateway),
+                    ("mtu", mtu),
+                    ("flood", flood),
+                    ("internal", internal),
+                    ("endpoints", endpoints),
+                ]
+                .map(|(key, value)| format!("{key:<10} {value}"))
+                .join("\n")
+            })
+        }
+        Action::Rm { name } => Ok(client.delete(&["networks", &name]).await?),
+    }
+}
+
+fn row(network: &Network) -> [String; 7] {
+    [
+        network.name.clone(),
+        network.vni.to_string(),
+        joined(&network.subnets),
+        or_dash(network.gateway),
+        network.mtu.to_string(),
+        network.flood.to_string(),
+        network.endpoints.to_string(),
+    ]
+}

@@ -1,0 +1,73 @@
+//! Values of flags that clap has no parser for.
+
+use std::net::Ipv4Addr;
+
+use ipnet::IpNet;
+use overlay_common::net::MacAddr;
+
+use crate::store::schema::{FloodMode, ParseFloodError, rules};
+
+/// A name that is one segment of a key in the store.
+pub(super) fn name(text: &str) -> Result<String, String> {
+    match rules::check_name(text) {
+        Ok(()) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+pub(super) fn subnet(text: &str) -> Result<IpNet, String> {
+    let net: IpNet = text
+        .parse()
+        .map_err(|_| "an address and a prefix length are wanted, as in 10.0.0.0/16".to_owned())?;
+    if net.addr() != net.network() {
+        return Err(format!(
+            "bits are set beyond the prefix: {} is meant",
+            net.trunc()
+        ));
+    }
+    Ok(net)
+}
+
+pub(super) fn unicast_mac(text: &str) -> Result<MacAddr, String> {
+    let mac: MacAddr = text.parse().map_err(|error| format!("{error}"))?;
+    if mac.is_multicast() {
+        return Err(
+            "a group address cannot be an endpoint's: the first byte has to be even".into(),
+        );
+    }
+    if mac.is_zero() {
+        return Err("all zero is no endpoint's address".into());
+    }
+    Ok(mac)
+}
+
+pub(super) fn vtep(text: &str) -> Result<Ipv4Addr, String> {
+    let ip: Ipv4Addr = text
+        .parse()
+        .map_err(|_| "an IPv4 address is wanted, as in 192.0.2.1".to_owned())?;
+    if ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast() || ip.is_loopback() {
+        return Err("no host can be reached by it".into());
+    }
+    Ok(ip)
+}
+
+pub(super) fn ifname(text: &str) -> Result<String, String> {
+    let plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b'/' | b':');
+    if matches!(text, "" | "." | "..") || text.len() > 15 || !text.bytes().all(plain) {
+        return Err("1 to 15 characters without `/`, `:` and spaces are wanted".into());
+    }
+    Ok(text.to_owned())
+}
+
+/// The other modes exist in the store's schema and are not made yet.
+pub(super) fn flood(text: &str) -> Result<FloodMode, String> {
+    match text
+        .parse()
+        .map_err(|error: ParseFloodError| error.to_string())?
+    {
+        FloodMode::Drop => Ok(FloodMode::Drop),
+        FloodMode::Replicate | FloodMode::Multicast(_) => {
+            Err("this version knows only `drop`: broadcast is dropped, ARP is answered".into())
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Settings: flag, else `OVERLAY_*`, else the configuration file, else the default.
+
+mod file;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use clap::{ArgAction, Args, builder::BoolishValueParser};
+use serde::Deserialize;
+use thiserror::Error;
+
+use crate::datapath::XdpMode;
+pub use file::DEFAULT_FILE;
+
+/// Why the settings cannot be used.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    #[error("cannot read the configuration file {path}")]
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("{path}:{line}: {message}")]
+    Content {
+        path: PathBuf,
+        line: usize,
+        message: String,
+    },
+}
+
+/// Where the agent keeps its files; every command takes these.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Locations {
+    /// Directory of the agent's socket and lock [default: /run/overlay]
+    #[arg(long, global = true, env = "OVERLAY_RUN_DIR", value_name = "DIR")]
+    pub run_dir: Option<PathBuf>,
+    /// Directory for pinned maps and links, on a bpffs [default: /sys/fs/bpf/overlay]
+    #[arg(long, global = true, env = "OVERLAY_BPFFS_DIR", value_name = "DIR")]
+    pub bpffs_dir: Option<PathBuf>,
+    /// Directory of what outlives a reboot [default: /var/lib/overlay]
+    #[arg(long, global = true, env = "OVERLAY_STATE_DIR", value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Configuration file; without this flag a missing file is no error [default:
+    /// /etc/overlay/config.toml]
+    #[arg(long, global = true, env = "OVERLAY_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// What the data path and the agent are to do. The file's keys are the flags' names, those of
+/// [`Locations`] included.
+#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Settings {
+    /// Consul's address (`http://`, `https://`, `unix://`, `consul://` or HOST:PORT) or
+    /// `embedded` [default: $CONSUL_HTTP_ADDR, else embedded]
+    #[arg(long, env = "OVERLAY_STORE", value_name = "URL|embedded")]
+    pub store: Option<String>,
+    /// First part of every key in the store [default: overlay/]
+    #[arg(long, env = "OVERLAY_STORE_PREFIX", value_name = "PREFIX")]
+    pub store_prefix: Option<String>,
+    /// Address that other hosts send to [default: the underlay's]
+    #[arg(long, env = "OVERLAY_ADVERTISE", value_name = "IP")]
+    pub advertise: Option<Ipv4Addr>,
+    /// Network device towards the other hosts [default: the one with the advertised address,
+    /// else that of the default route]
+    #[arg(long, env = "OVERLAY_UNDERLAY", value_name = "IFACE")]
+    pub underlay: Option<String>,
+    /// UDP port of VXLAN, the same on all hosts [default: 4789]
+    #[arg(long, env = "OVERLAY_PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
+    /// Where the early filter runs; auto is native on real NICs and off on virtual devices
+    /// [default: auto]
+    #[arg(long, env = "OVERLAY_XDP")]
+    pub xdp: Option<XdpMode>,
+    /// This host's name in the store [default: the host name]
+    #[arg(long, env = "OVERLAY_NODE_NAME", value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// Where to serve /metrics, /healthz and /readyz [default: 127.0.0.1:9477]
+    #[arg(long, env = "OVERLAY_METRICS_ADDR", value_name = "IP:PORT")]
+    pub metrics_addr: Option<SocketAddr>,
+    /// Log drops, each kind at its 1st, 2nd, 4th, 8th … packet
+    #[arg(
+        long, env = "OVERLAY_LOG_DROPS", action = ArgAction::Set, num_args = 0..=1,
+        default_missing_value = "true", require_equals = true, value_parser = BoolishValueParser::new()
+    )]
+    pub log_drops: Option<bool>,
+    #[arg(skip)]
+    run_dir: Option<PathBuf>,
+    #[arg(skip)]
+    bpffs_dir: Option<PathBuf>,
+    #[arg(skip)]
+    state_dir: Option<PathBuf>,
+}
+
+/// Which store the user named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreChoice {
+    /// Nothing: `CONSUL_HTTP_ADDR` decides, else the embedded store.
+    Unset,
+    Embedded,
+    Url(String),
+}
+
+/// The settings with every default filled in that does not depend on the host.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub run_dir: PathBuf,
+    pub bpffs_dir: PathBuf,
+    pub state_dir: PathBuf,
+    pub store: StoreChoice,
+    pub store_prefix: Option<String>,
+    pub advertise: Option<Ipv4Addr>,
+    pub underlay: Option<String>,
+    pub port: u16,
+    pub xdp: XdpMode,
+    pub node_name: Option<String>,
+    pub metrics_addr: SocketAddr,
+    pub log_drops: bool,
+}
+
+impl Config {
+    /// Completes what clap took from flags and environment with the file and the defaults.
+    pub fn load(locations: Locations, settings: Settings) -> Result<Self, ConfigError> {
+        let file = match &locations.config {
+            Some(path) => file::read(path)?,
+            None => file::read_if_there(Path::new(DEFAULT_FILE))?,
+        };
+        Ok(Self::resolve(locations, settings, file))
+    }
+
+    fn resolve(locations: Locations, settings: Settings, file: Settings) -> Self {
+        let dir = |flag: Option<PathBuf>, file: Option<PathBuf>, default: &str| {
+            flag.or(file).unwrap_or_else(|| default.into())
+        };
+        Self {
+            run_dir: dir(locations.run_dir, file.run_dir, "/run/overlay"),
+            bpffs_dir: dir(locations.bpffs_dir, file.bpffs_dir, "/sys/fs/bpf/overlay"),
+            state_dir: dir(locations.state_dir, file.state_dir, "/var/lib/overlay"),
+            store: match settings.store.or(file.store) {
+                None => StoreChoice::Unset,
+                Some(text) if text == "embedded" => StoreChoice::Embedded,
+                Some(url) => StoreChoice::Url(url),
+            },
+            store_prefix: settings.store_prefix.or(file.store_prefix),
+            advertise: settings.advertise.or(file.advertise),
+            underlay: settings.underlay.or(file.underlay),
+            port: settings.port.or(file.port).unwrap_or(4789),
+            xdp: settings.xdp.or(file.xdp).unwrap_or_default(),
+            node_name: settings.node_name.or(file.node_name),
+            metrics_addr: settings
+                .metrics_addr
+                .or(file.metrics_addr)
+                .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9477))),
+            log_drops: settings.log_drops.or(file.log_drops).unwrap_or(false),
+        }
+    }
+
+    /// The socket of the agent's API.
+    pub fn agent_socket(&self) -> PathBuf {
+        self.run_dir.join("agent.sock")
+    }
+
+    /// The socket of the embedded store.
+    pub fn store_socket(&self) -> PathBuf {
+        self.run_dir.join("store.sock")
+    }
+
+    /// The file of the embedded store.
+    pub fn store_file(&self) -> PathBuf {
+        self.state_dir.join("store.redb")
+    }
+}
+
+#[cfg(test)]
+mod tests;

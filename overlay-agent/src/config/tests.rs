@@ -1,0 +1,99 @@
+use clap::Parser;
+
+use super::*;
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    locations: Locations,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+fn resolve(arguments: &[&str], file: &str) -> Config {
+    let cli = Cli::try_parse_from([&["test"], arguments].concat()).unwrap();
+    let file = file::parse(Path::new("test.toml"), file).unwrap();
+    Config::resolve(cli.locations, cli.settings, file)
+}
+
+fn refusal(file: &str) -> String {
+    file::parse(Path::new("test.toml"), file)
+        .unwrap_err()
+        .to_string()
+}
+
+#[test]
+fn defaults() {
+    let config = resolve(&[], "");
+    assert_eq!(config.run_dir, Path::new("/run/overlay"));
+    assert_eq!(config.port, 4789);
+    assert_eq!(config.store, StoreChoice::Unset);
+    assert_eq!(config.metrics_addr.to_string(), "127.0.0.1:9477");
+    assert!(!config.log_drops);
+}
+
+#[test]
+fn a_file_beats_the_default_and_a_flag_the_file() {
+    let file = "run-dir = \"/a\"\nport = 1\nxdp = \"off\"\nstore = \"embedded\"\nlog-drops = true";
+    let config = resolve(&[], file);
+    assert_eq!(config.run_dir, Path::new("/a"));
+    assert_eq!((config.port, config.xdp), (1, XdpMode::Off));
+    assert_eq!(config.store, StoreChoice::Embedded);
+    assert!(config.log_drops);
+
+    let flags = ["--run-dir=/b", "--port=2", "--xdp=native", "--log-drops=no"];
+    let config = resolve(&flags, file);
+    assert_eq!(config.run_dir, Path::new("/b"));
+    assert_eq!((config.port, config.xdp), (2, XdpMode::Native));
+    assert!(!config.log_drops);
+}
+
+/// Environment and flag are clap's: what is asserted is that each flag has its variable.
+#[test]
+fn every_flag_has_a_variable() {
+    let command = <Cli as clap::CommandFactory>::command();
+    for argument in command.get_arguments() {
+        let Some(flag) = argument.get_long().filter(|flag| *flag != "help") else {
+            continue;
+        };
+        let wanted = format!("OVERLAY_{}", flag.replace('-', "_").to_uppercase());
+        assert_eq!(argument.get_env(), Some(wanted.as_ref()), "--{flag}");
+    }
+}
+
+#[test]
+fn every_flag_is_a_key() {
+    let command = <Cli as clap::CommandFactory>::command();
+    for argument in command.get_arguments() {
+        let Some(flag) = argument
+            .get_long()
+            .filter(|flag| !["help", "config"].contains(flag))
+        else {
+            continue;
+        };
+        // A table is no flag's type: the refusal is about the type exactly if the key is known.
+        let message = refusal(&format!("{flag} = {{}}"));
+        assert!(!message.contains("unknown field"), "{message}");
+    }
+}
+
+#[test]
+fn refusals_name_file_line_and_key() {
+    let message = refusal("port = 1\nprot = 4789\n");
+    assert!(
+        message.starts_with("test.toml:2: unknown field `prot`"),
+        "{message}"
+    );
+    assert!(!message.contains('\n'), "{message}");
+    let message = refusal("port = 0");
+    assert!(message.starts_with("test.toml:1: port 0"), "{message}");
+    let message = refusal("\n\nxdp = \"often\"");
+    assert!(message.starts_with("test.toml:3: "), "{message}");
+}
+
+#[test]
+fn only_a_named_file_has_to_exist() {
+    let path = Path::new("/nonexistent/config.toml");
+    assert!(file::read(path).is_err());
+    assert!(file::read_if_there(path).is_ok());
+}

@@ -1,0 +1,17 @@
+//! From what the store says to what the data path does.
+
+mod admin;
+pub mod agent;
+pub mod desired;
+pub mod endpoints;
+pub mod error;
+mod follow;
+pub mod lock;
+pub mod node_id;
+pub mod plan;
+pub mod problem;
+mod register;
+pub mod start;
+mod status;
+mod sync;
+pub mod view;

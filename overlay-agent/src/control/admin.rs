@@ -1,0 +1,111 @@
+//! Networks and hosts: what the store is asked to change, and what is shown of it.
+
+use std::net::IpAddr;
+
+use super::agent::{Agent, State};
+use super::desired::network_mtu;
+use super::error::AgentError;
+use crate::api::types::{Network, NetworkRequest, Node, NodeRequest};
+use crate::store::registry::NewNetwork;
+use crate::store::schema::{NetworkRecord, NodeId, NodeRecord};
+
+impl Agent {
+    pub async fn create_network(&self, request: NetworkRequest) -> Result<Network, AgentError> {
+        let new = NewNetwork {
+            name: request.name,
+            vni: request.vni,
+            subnets: request.subnets,
+            gateway: request.gateway,
+            mtu: request.mtu,
+            flood: request.flood,
+            internal: request.internal,
+        };
+        let made = self.registry.create_network(&new).await?;
+        self.echo(|view| view.networks.contains_key(&made.name))
+            .await;
+        Ok(shown_network(&self.state(), &made.name, &made.record))
+    }
+
+    /// # Errors
+    /// When endpoints are on the network.
+    pub async fn remove_network(&self, name: &str) -> Result<(), AgentError> {
+        let _no_endpoint_is_being_added = self.operations.lock().await;
+        self.registry.delete_network(name).await?;
+        self.echo(|view| !view.networks.contains_key(name)).await;
+        Ok(())
+    }
+
+    pub fn networks(&self) -> Vec<Network> {
+        let state = self.state();
+        let networks = state.view.networks.iter();
+        networks
+            .map(|(name, record)| shown_network(&state, name, record))
+            .collect()
+    }
+
+    pub fn network_named(&self, name: &str) -> Result<Network, AgentError> {
+        let state = self.state();
+        match state.view.networks.get(name) {
+            Some(record) => Ok(shown_network(&state, name, record)),
+            None => Err(AgentError::NoNetwork(name.to_owned())),
+        }
+    }
+
+    pub async fn add_node(&self, request: NodeRequest) -> Result<Node, AgentError> {
+        if request.vtep == self.underlay.ip {
+            return Err(AgentError::OwnAddress(request.vtep.into()));
+        }
+        let vtep = IpAddr::from(request.vtep);
+        let added = self
+            .registry
+            .add_node(&request.name, vtep, request.port)
+            .await?;
+        self.echo(|view| view.nodes.contains_key(&added.id)).await;
+        Ok(self.shown_node(added.id, &added.record))
+    }
+
+    pub async fn remove_node(&self, name: &str) -> Result<(), AgentError> {
+        let removed = self.registry.remove_node(name).await?;
+        self.echo(|view| !view.nodes.contains_key(&removed.id))
+            .await;
+        Ok(())
+    }
+
+    pub fn nodes(&self) -> Vec<Node> {
+        let state = self.state();
+        let nodes = state.view.nodes.iter();
+        nodes
+            .map(|(id, record)| self.shown_node(*id, record))
+            .collect()
+    }
+
+    fn shown_node(&self, id: NodeId, record: &NodeRecord) -> Node {
+        Node {
+            id: id.to_string(),
+            name: record.name.clone(),
+            vteps: record.vteps.clone(),
+            port: record.port,
+            version: record.version.clone(),
+            agent: record.agent,
+            here: id == self.node,
+        }
+    }
+}
+
+fn shown_network(state: &State, name: &str, record: &NetworkRecord) -> Network {
+    let members = state
+        .view
+        .endpoints
+        .keys()
+        .filter(|path| path.net == record.vni);
+    Network {
+        name: name.to_owned(),
+        vni: record.vni,
+        subnets: record.subnets.clone(),
+        gateway: record.gateway,
+        mtu: network_mtu(record.mtu, state.underlay_mtu),
+        flood: record.flood,
+        internal: record.options.internal,
+        endpoints: members.count(),
+    }
+}

@@ -1,0 +1,113 @@
+//! The agent of one host: what it knows, shared by everything that it does.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use overlay_common::layout::{PathStats, PeerIndex};
+use overlay_common::net::Vni;
+use tokio::sync::watch;
+
+use super::desired::PeerEnd;
+use super::problem::Problem;
+use super::view::View;
+use crate::config::Config;
+use crate::datapath::Datapath;
+use crate::datapath::rows::Rows;
+use crate::host::nexthop::NextHopWatcher;
+use crate::host::underlay::Underlay;
+use crate::host::{Netlink, Owner};
+use crate::metrics::SyncMetrics;
+use crate::store::Registry;
+use crate::store::schema::{EndpointId, EndpointRecord, NodeId};
+
+/// How long a command waits to see in the store what it has just written there.
+const ECHO: Duration = Duration::from_secs(2);
+
+/// Everything that the parts of the agent share.
+#[derive(Debug)]
+pub struct Agent {
+    pub config: Config,
+    pub node: NodeId,
+    /// This host's name in the store.
+    pub name: String,
+    pub underlay: Underlay,
+    pub registry: Registry,
+    pub(super) netlink: Netlink,
+    pub(super) owner: Owner,
+    pub(super) hops: NextHopWatcher,
+    pub(super) datapath: tokio::sync::Mutex<Datapath>,
+    /// Held while endpoints of this host change: one at a time.
+    pub(super) operations: tokio::sync::Mutex<()>,
+    pub(super) metrics: SyncMetrics,
+    /// Counts the times that the data path was brought in line.
+    pub(super) synced: watch::Sender<u64>,
+    pub(super) state: Mutex<State>,
+}
+
+/// What changes.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) view: View,
+    /// Endpoints of this host; complete once the store was read.
+    pub(super) locals: BTreeMap<EndpointId, LocalEndpoint>,
+    /// What the maps hold; `None` when that is not known.
+    pub(super) actual: Option<Rows>,
+    pub(super) peers: BTreeMap<PeerIndex, PeerEnd>,
+    pub(super) problems: Vec<Problem>,
+    /// Devices of endpoints that the store does not know.
+    pub(super) orphans: Vec<Problem>,
+    /// Why this host is not registered.
+    pub(super) unregistered: Option<Problem>,
+    /// By VNI: what was counted with peers that are gone.
+    pub(super) retired: BTreeMap<u32, PathStats>,
+    /// Largest IP packet of the underlay in bytes.
+    pub(super) underlay_mtu: u16,
+}
+
+/// An endpoint of this host.
+#[derive(Clone, Debug)]
+pub(super) struct LocalEndpoint {
+    pub(super) vni: Vni,
+    pub(super) record: EndpointRecord,
+    /// Host side of its veth.
+    pub(super) device: String,
+    /// `None` when the device is gone.
+    pub(super) ifindex: Option<u32>,
+    /// Being removed: no longer in the data path.
+    pub(super) leaving: bool,
+}
+
+impl Agent {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        // A panic ends the process; until then the state is as good as it was.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the data path has been brought in line with the store since the start.
+    pub fn is_synced(&self) -> bool {
+        *self.synced.borrow() > 0
+    }
+
+    /// Waits until what was just written to the store has come back and is in the data path, so
+    /// that the next command sees it. Not for ever: the write is done in any case.
+    pub(super) async fn echo(&self, arrived: impl Fn(&View) -> bool) {
+        let mut synced = self.synced.subscribe();
+        let wait = async {
+            while !arrived(&self.state().view) {
+                if synced.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        if tokio::time::timeout(ECHO, wait).await.is_err() {
+            tracing::warn!("the store has not confirmed the last change yet");
+        }
+    }
+}
+
+/// Name of the host side of an endpoint's veth: 14 of the 15 bytes that a device name may have.
+pub(super) fn device_name(id: &EndpointId) -> String {
+    let digits: String = id.as_str().chars().take(12).collect();
+    format!("ov{digits}")
+}

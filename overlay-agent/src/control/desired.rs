@@ -1,0 +1,206 @@
+//! What the data path should hold, given what the store and this host say. Pure.
+
+mod members;
+mod peers;
+mod stats;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use overlay_common::layout::{
+    EndpointValue, FdbKey, FdbValue, FloodMode, NeighborKey, NeighborValue, PeerIndex, VniValue,
+};
+use overlay_common::net::{MacAddr, Vni};
+
+use super::problem::Problem;
+use crate::datapath::rows::Rows;
+use crate::host::nexthop::NextHop;
+use crate::store::schema::{
+    self, EndpointId, EndpointPath, EndpointRecord, NetworkRecord, NodeId, NodeRecord,
+};
+use members::Member;
+use peers::Peers;
+use stats::Slots;
+
+/// Bytes that encapsulation over IPv4 adds to an inner IP packet.
+pub const OVERHEAD: u16 = 50;
+
+/// Everything that decides what the data path holds.
+#[derive(Clone, Copy, Debug)]
+pub struct World<'a> {
+    /// This node.
+    pub node: NodeId,
+    /// The address that this host sends from and peers send to.
+    pub vtep: Ipv4Addr,
+    /// UDP port of this host.
+    pub port: u16,
+    /// Largest IP packet of the underlay in bytes.
+    pub underlay_mtu: u16,
+    /// By name.
+    pub networks: &'a BTreeMap<String, NetworkRecord>,
+    pub nodes: &'a BTreeMap<NodeId, NodeRecord>,
+    /// Of all nodes; those of this node are ignored in favour of `local`.
+    pub endpoints: &'a BTreeMap<EndpointPath, EndpointRecord>,
+    /// Endpoints of this host whose interface exists.
+    pub local: &'a BTreeMap<EndpointId, Local>,
+    /// By VTEP address; an address without entry has no route.
+    pub next_hops: &'a BTreeMap<IpAddr, NextHop>,
+}
+
+/// An endpoint of this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Local {
+    pub vni: Vni,
+    /// Host side of its veth.
+    pub ifindex: u32,
+    pub mac: MacAddr,
+    pub ip4: Option<Ipv4Addr>,
+    pub ip6: Option<Ipv6Addr>,
+}
+
+/// The rows and whatever was left out of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Desired {
+    pub rows: Rows,
+    /// Sorted, each once.
+    pub problems: Vec<Problem>,
+    /// Who is behind each peer index.
+    pub peers: BTreeMap<PeerIndex, PeerEnd>,
+}
+
+/// The other end of a tunnel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerEnd {
+    /// Name of its node.
+    pub name: String,
+    pub address: Ipv4Addr,
+    pub port: u16,
+}
+
+/// Largest inner IP packet on a network.
+pub fn network_mtu(explicit: Option<u16>, underlay_mtu: u16) -> u16 {
+    let room = underlay_mtu.saturating_sub(OVERHEAD);
+    explicit.map_or(room, |mtu| mtu.min(room))
+}
+
+/// Only networks with an endpoint on this host get rows; every host gets its peer and tunnel.
+/// Numbers that `current` already has (peer indexes, slots in STATS) stay, and none that is in
+/// use there gets another meaning, because the changes are not made at one instant.
+pub fn desired(world: &World<'_>, current: &Rows) -> Desired {
+    let mut problems = Vec::new();
+    let peers = Peers::assign(world, current, &mut problems);
+    let vnis = vni_rows(world, current, &mut problems);
+    let members = members::chosen(world, &vnis, &peers, &mut problems);
+    let stats = Slots::assign(&vnis, &members, &peers, current, &mut problems);
+
+    let mut rows = Rows {
+        tunnels: peers.tunnels(world),
+        ..Rows::default()
+    };
+    for member in &members {
+        let key = FdbKey::new(member.vni.get(), member.mac);
+        let value = FdbValue {
+            ifindex: member.ifindex,
+            peer: member.peer,
+            stats: stats.slot(member.vni, member.peer),
+            generation: 0,
+        };
+        rows.fdb
+            .insert(key, with_generation(value, current.fdb.get(&key)));
+        for ip in member.neighbors() {
+            let key = NeighborKey {
+                vni: member.vni.get(),
+                ip: ip.into(),
+            };
+            let value = NeighborValue {
+                mac: member.mac,
+                pad: [0; 2],
+            };
+            rows.neighbors.insert(key, value);
+        }
+        if let Some(row) = vnis.get(&member.vni.get()).filter(|_| member.ifindex != 0) {
+            rows.endpoints
+                .insert(member.ifindex, endpoint_row(member, row.mtu));
+        }
+    }
+    rows.vnis = vnis;
+    rows.peers = peers.addresses;
+    rows.stats_index = stats.index;
+
+    problems.sort();
+    problems.dedup();
+    Desired {
+        rows,
+        problems,
+        peers: peers.ends,
+    }
+}
+
+fn vni_rows(
+    world: &World<'_>,
+    current: &Rows,
+    problems: &mut Vec<Problem>,
+) -> BTreeMap<u32, VniValue> {
+    let mut rows = BTreeMap::new();
+    for Local { vni, .. } in world.local.values() {
+        if rows.contains_key(&vni.get()) {
+            continue;
+        }
+        let network = world.networks.iter().find(|(_, record)| record.vni == *vni);
+        let mtu = |explicit| u32::from(network_mtu(explicit, world.underlay_mtu));
+        let Some((name, record)) = network else {
+            // Its entry may be unreadable just now: that must not cut its endpoints off.
+            problems.push(Problem::NoNetwork { vni: *vni });
+            let kept = current.vnis.get(&vni.get()).copied();
+            let fresh = || VniValue {
+                mtu: mtu(None),
+                ..VniValue::default()
+            };
+            rows.insert(vni.get(), kept.unwrap_or_else(fresh));
+            continue;
+        };
+        match record.flood {
+            schema::FloodMode::Drop => {}
+            mode @ (schema::FloodMode::Replicate | schema::FloodMode::Multicast(_)) => {
+                problems.push(Problem::FloodMode {
+                    network: name.clone(),
+                    mode: mode.to_string(),
+                });
+            }
+        }
+        let row = VniValue {
+            flood: FloodMode::Drop as u32,
+            mtu: mtu(record.mtu),
+            ..VniValue::default()
+        };
+        rows.insert(vni.get(), row);
+    }
+    rows
+}
+
+fn endpoint_row(member: &Member, mtu: u32) -> EndpointValue {
+    EndpointValue {
+        vni: member.vni.get(),
+        mtu,
+        flags: 0,
+        mac: member.mac,
+        pad: [0; 2],
+        ip4: member.ip4.map_or([0; 4], |ip| ip.octets()),
+        ip6: member.ip6.map_or([0; 16], |ip| ip.octets()),
+    }
+}
+
+/// The generation grows exactly when the endpoint moves.
+fn with_generation(value: FdbValue, current: Option<&FdbValue>) -> FdbValue {
+    let Some(current) = current else {
+        return value;
+    };
+    let moved = (current.ifindex, current.peer) != (value.ifindex, value.peer);
+    FdbValue {
+        generation: current.generation.wrapping_add(u32::from(moved)),
+        ..value
+    }
+}
+
+#[cfg(test)]
+mod tests;

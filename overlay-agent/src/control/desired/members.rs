@@ -1,0 +1,131 @@
+//! Which endpoints are members of the networks of this host, and who wins where two claim the
+//! same address.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use overlay_common::layout::{PeerIndex, VniValue};
+use overlay_common::net::{MacAddr, Vni};
+
+use super::peers::Peers;
+use super::{Problem, World};
+use crate::store::schema::EndpointId;
+
+/// An endpoint of a network that this host takes part in.
+#[derive(Clone, Debug)]
+pub(super) struct Member {
+    id: EndpointId,
+    pub(super) vni: Vni,
+    pub(super) mac: MacAddr,
+    pub(super) ip4: Option<Ipv4Addr>,
+    pub(super) ip6: Option<Ipv6Addr>,
+    /// 0 for an endpoint of this host.
+    pub(super) peer: PeerIndex,
+    /// 0 for an endpoint of a peer.
+    pub(super) ifindex: u32,
+    /// Whether another member has the address already.
+    ip4_taken: bool,
+    ip6_taken: bool,
+}
+
+impl Member {
+    /// The addresses that ARP and neighbour discovery find it by.
+    pub(super) fn neighbors(&self) -> impl Iterator<Item = IpAddr> {
+        let ip4 = self.ip4.filter(|_| !self.ip4_taken).map(IpAddr::from);
+        let ip6 = self.ip6.filter(|_| !self.ip6_taken).map(IpAddr::from);
+        ip4.into_iter().chain(ip6)
+    }
+}
+
+/// Members with distinct MACs. An endpoint of this host goes before one of a peer, then the
+/// order of node and endpoint ids decides, so that every host decides alike.
+pub(super) fn chosen(
+    world: &World<'_>,
+    vnis: &BTreeMap<u32, VniValue>,
+    peers: &Peers,
+    problems: &mut Vec<Problem>,
+) -> Vec<Member> {
+    let mut macs: BTreeMap<(Vni, MacAddr), EndpointId> = BTreeMap::new();
+    let mut ips: BTreeMap<(Vni, IpAddr), EndpointId> = BTreeMap::new();
+    let mut chosen = Vec::new();
+    for mut member in local(world).chain(remote(world, vnis, peers, problems)) {
+        let (vni, mac) = (member.vni, member.mac);
+        if let Some(kept) = macs.get(&(vni, mac)) {
+            problems.push(Problem::DuplicateMac {
+                vni,
+                mac,
+                kept: kept.clone(),
+                dropped: member.id,
+            });
+            continue;
+        }
+        macs.insert((vni, mac), member.id.clone());
+        let mut taken = |ip: IpAddr| {
+            if let Some(kept) = ips.get(&(vni, ip)) {
+                problems.push(Problem::DuplicateIp {
+                    vni,
+                    ip,
+                    kept: kept.clone(),
+                    dropped: member.id.clone(),
+                });
+                return true;
+            }
+            ips.insert((vni, ip), member.id.clone());
+            false
+        };
+        let ip4_taken = member.ip4.is_some_and(|ip| taken(ip.into()));
+        let ip6_taken = member.ip6.is_some_and(|ip| taken(ip.into()));
+        (member.ip4_taken, member.ip6_taken) = (ip4_taken, ip6_taken);
+        chosen.push(member);
+    }
+    chosen
+}
+
+fn local(world: &World<'_>) -> impl Iterator<Item = Member> {
+    world.local.iter().map(|(id, local)| Member {
+        id: id.clone(),
+        vni: local.vni,
+        mac: local.mac,
+        ip4: local.ip4,
+        ip6: local.ip6,
+        peer: 0,
+        ifindex: local.ifindex,
+        ip4_taken: false,
+        ip6_taken: false,
+    })
+}
+
+fn remote(
+    world: &World<'_>,
+    vnis: &BTreeMap<u32, VniValue>,
+    peers: &Peers,
+    problems: &mut Vec<Problem>,
+) -> impl Iterator<Item = Member> + use<> {
+    let mut members = Vec::new();
+    for (path, record) in world.endpoints {
+        if path.node == world.node || !vnis.contains_key(&path.net.get()) {
+            continue;
+        }
+        let Some(peer) = peers.index(path.node) else {
+            if !world.nodes.contains_key(&path.node) {
+                problems.push(Problem::UnknownNode {
+                    endpoint: path.id.clone(),
+                    node: path.node,
+                });
+            }
+            continue;
+        };
+        members.push(Member {
+            id: path.id.clone(),
+            vni: path.net,
+            mac: record.mac,
+            ip4: record.ip4,
+            ip6: record.ip6,
+            peer,
+            ifindex: 0,
+            ip4_taken: false,
+            ip6_taken: false,
+        });
+    }
+    members.into_iter()
+}

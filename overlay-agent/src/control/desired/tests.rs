@@ -1,0 +1,393 @@
+use overlay_common::layout::{PeerValue, StatsKey, TunnelValue, tunnel_flags};
+use overlay_common::net::IpKey;
+use overlay_common::packet::encap::{destination, source};
+use proptest::prelude::*;
+
+use super::*;
+use crate::control::plan;
+
+const OWN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+
+/// A world to change and to look at.
+#[derive(Clone, Default)]
+struct Fixture {
+    networks: BTreeMap<String, NetworkRecord>,
+    nodes: BTreeMap<NodeId, NodeRecord>,
+    endpoints: BTreeMap<EndpointPath, EndpointRecord>,
+    local: BTreeMap<EndpointId, Local>,
+    next_hops: BTreeMap<IpAddr, NextHop>,
+}
+
+impl Fixture {
+    /// Network `blue` (VNI 42), nodes `n1` (this one) and `n2`, one endpoint on each.
+    fn two_hosts() -> Self {
+        let mut fixture = Self::default();
+        fixture.network("blue", 42);
+        fixture.node("n1", 1);
+        fixture.node("n2", 2);
+        fixture.local("a", 42, 10);
+        fixture.remote("n2", 42, "b", 11);
+        fixture.next_hop(2);
+        fixture
+    }
+
+    fn network(&mut self, name: &str, number: u32) {
+        let json = serde_json::json!({"vni": number, "subnets": ["10.0.0.0/16"], "flood": "drop", "options": {}});
+        self.networks
+            .insert(name.into(), serde_json::from_value(json).unwrap());
+    }
+
+    fn node(&mut self, id: &str, host: u8) {
+        let json = serde_json::json!({"name": format!("host-{id}"), "vteps": [ip(host)], "port": 4789, "version": "1", "agent": true});
+        self.nodes
+            .insert(NodeId::of_name(id), serde_json::from_value(json).unwrap());
+    }
+
+    fn local(&mut self, id: &str, number: u32, host: u8) {
+        let local = Local {
+            vni: vni(number),
+            ifindex: u32::from(host),
+            mac: mac(host),
+            ip4: Some([10, 0, 0, host].into()),
+            ip6: None,
+        };
+        self.local.insert(endpoint_id(id), local);
+    }
+
+    fn remote(&mut self, node: &str, number: u32, id: &str, host: u8) {
+        let path = EndpointPath {
+            node: NodeId::of_name(node),
+            net: vni(number),
+            id: endpoint_id(id),
+        };
+        let json = serde_json::json!({"ip4": Ipv4Addr::from([10, 0, 0, host]), "mac": mac(host), "name": id});
+        self.endpoints
+            .insert(path, serde_json::from_value(json).unwrap());
+    }
+
+    fn next_hop(&mut self, host: u8) {
+        let hop = NextHop {
+            ifindex: 7,
+            source_mac: mac(100),
+            source_ip: OWN.into(),
+            mtu: 1500,
+            mac: Some(mac(host)),
+        };
+        self.next_hops.insert(ip(host).into(), hop);
+    }
+
+    fn desired(&self, current: &Rows) -> Desired {
+        desired(
+            &World {
+                node: NodeId::of_name("n1"),
+                vtep: OWN,
+                port: 4789,
+                underlay_mtu: 1500,
+                networks: &self.networks,
+                nodes: &self.nodes,
+                endpoints: &self.endpoints,
+                local: &self.local,
+                next_hops: &self.next_hops,
+            },
+            current,
+        )
+    }
+}
+
+fn ip(host: u8) -> Ipv4Addr {
+    [192, 0, 2, host].into()
+}
+
+fn key(host: u8) -> IpKey {
+    IpAddr::from(ip(host)).into()
+}
+
+fn mac(host: u8) -> MacAddr {
+    MacAddr([2, 0x42, 0, 0, 0, host])
+}
+
+/// An id for a letter; the order is the letters'.
+fn endpoint_id(letter: &str) -> EndpointId {
+    let digits = u64::from(letter.as_bytes()[0]);
+    format!("{digits:016x}").parse().unwrap()
+}
+
+fn vni(number: u32) -> Vni {
+    Vni::new(number).unwrap()
+}
+
+#[test]
+fn two_hosts_on_one_network() {
+    let Desired { rows, problems, .. } = Fixture::two_hosts().desired(&Rows::default());
+    assert_eq!(problems, []);
+    let peer = rows.peers[&key(2)].index;
+    assert_eq!(rows.peers.len(), 1, "this host is no peer of its own");
+
+    let tunnel = rows.tunnels[&peer];
+    assert_eq!(destination(&tunnel.header), [192, 0, 2, 2]);
+    assert_eq!(source(&tunnel.header), OWN.octets());
+    assert_eq!(
+        (tunnel.ifindex, tunnel.mtu, tunnel.flags),
+        (7, 1500, tunnel_flags::RESOLVED)
+    );
+
+    let here = rows.fdb[&FdbKey::new(42, mac(10))];
+    let there = rows.fdb[&FdbKey::new(42, mac(11))];
+    assert_eq!((here.ifindex, here.peer), (10, 0));
+    assert_eq!((there.ifindex, there.peer), (0, peer));
+    assert_ne!(here.stats, there.stats);
+    assert_eq!(rows.stats_index[&StatsKey { vni: 42, peer }], there.stats);
+    assert_eq!(rows.stats_index[&StatsKey { vni: 42, peer: 0 }], here.stats);
+
+    assert_eq!(rows.neighbors.len(), 2);
+    assert_eq!(rows.vnis[&42].mtu, 1450);
+    let endpoint = rows.endpoints[&10];
+    assert_eq!(
+        (endpoint.vni, endpoint.mtu, endpoint.ip4),
+        (42, 1450, [10, 0, 0, 10])
+    );
+}
+
+#[test]
+fn a_network_without_local_endpoint_has_no_rows() {
+    let mut fixture = Fixture::two_hosts();
+    fixture.local.clear();
+    let rows = fixture.desired(&Rows::default()).rows;
+    assert!(rows.vnis.is_empty() && rows.fdb.is_empty() && rows.neighbors.is_empty());
+    assert!(rows.stats_index.is_empty());
+    assert_eq!(rows.peers.len(), 1, "every host keeps its peer");
+    assert_eq!(rows.tunnels.len(), 1);
+}
+
+#[test]
+fn without_route_there_is_no_tunnel_and_without_neighbour_no_mac() {
+    let mut fixture = Fixture::two_hosts();
+    fixture.next_hops.get_mut(&ip(2).into()).unwrap().mac = None;
+    let rows = fixture.desired(&Rows::default()).rows;
+    let tunnel = rows.tunnels.values().next().unwrap();
+    assert_eq!((tunnel.flags, &tunnel.header[..6]), (0, &[0; 6][..]));
+    fixture.next_hops.clear();
+    let rows = fixture.desired(&Rows::default()).rows;
+    assert!(rows.tunnels.is_empty());
+    assert_eq!(
+        rows.fdb.len(),
+        2,
+        "its endpoints stay known: a drop then says no route"
+    );
+}
+
+#[test]
+fn mtu_is_the_smaller() {
+    assert_eq!(network_mtu(None, 1500), 1450);
+    assert_eq!(network_mtu(Some(1300), 1500), 1300);
+    assert_eq!(network_mtu(Some(9000), 1500), 1450);
+}
+
+#[test]
+fn a_peer_keeps_its_index_when_another_goes() {
+    let mut fixture = Fixture::two_hosts();
+    fixture.node("n3", 3);
+    let before = fixture.desired(&Rows::default()).rows;
+    fixture.nodes.remove(&NodeId::of_name("n2"));
+    let mut after = fixture.desired(&before).rows;
+    assert_eq!(after.peers[&key(3)], before.peers[&key(3)]);
+    // The index of the one that went is not given away in the same step, but later.
+    fixture.node("n4", 4);
+    let step = fixture.desired(&before).rows;
+    assert_ne!(step.peers[&key(4)], before.peers[&key(2)]);
+    after = fixture.desired(&after).rows;
+    assert_eq!(after.peers[&key(4)], before.peers[&key(2)]);
+}
+
+#[test]
+fn counters_stay_while_network_and_peer_do() {
+    let mut fixture = Fixture::two_hosts();
+    let before = fixture.desired(&Rows::default()).rows;
+    fixture.endpoints.clear();
+    let after = fixture.desired(&before).rows;
+    assert_eq!(after.stats_index, before.stats_index);
+    fixture.nodes.remove(&NodeId::of_name("n2"));
+    let after = fixture.desired(&before).rows;
+    assert_eq!(after.stats_index.len(), 1);
+}
+
+#[test]
+fn generation_grows_when_an_endpoint_moves() {
+    let mut fixture = Fixture::two_hosts();
+    let before = fixture.desired(&Rows::default()).rows;
+    assert_eq!(fixture.desired(&before).rows, before);
+    fixture.endpoints.clear();
+    fixture.node("n3", 3);
+    fixture.remote("n3", 42, "b", 11);
+    let after = fixture.desired(&before).rows;
+    assert_eq!(after.fdb[&FdbKey::new(42, mac(11))].generation, 1);
+    assert_eq!(after.fdb[&FdbKey::new(42, mac(10))].generation, 0);
+}
+
+#[test]
+fn our_own_address_is_no_peer() {
+    let mut fixture = Fixture::two_hosts();
+    fixture.node("n3", 1);
+    fixture.remote("n3", 42, "c", 12);
+    let Desired { rows, problems, .. } = fixture.desired(&Rows::default());
+    assert!(!rows.peers.contains_key(&key(1)));
+    assert!(!rows.fdb.contains_key(&FdbKey::new(42, mac(12))));
+    assert!(matches!(&problems[..], [Problem::OwnAddress { node, .. }] if node == "host-n3"));
+}
+
+#[test]
+fn two_nodes_with_one_address_are_one_peer() {
+    let mut fixture = Fixture::two_hosts();
+    fixture.node("n3", 2);
+    fixture.remote("n3", 42, "c", 12);
+    let Desired { rows, problems, .. } = fixture.desired(&Rows::default());
+    assert_eq!(rows.peers.len(), 1);
+    let peer = |host| rows.fdb[&FdbKey::new(42, mac(host))].peer;
+    assert_eq!(peer(11), peer(12));
+    assert!(matches!(&problems[..], [Problem::SharedAddress { .. }]));
+}
+
+#[test]
+fn two_endpoints_with_one_address() {
+    let mut fixture = Fixture::two_hosts();
+    fixture.remote("n2", 42, "c", 10);
+    let Desired { rows, problems, .. } = fixture.desired(&Rows::default());
+    assert_eq!(
+        rows.fdb[&FdbKey::new(42, mac(10))].ifindex,
+        10,
+        "this host's goes first"
+    );
+    assert!(
+        matches!(&problems[..], [Problem::DuplicateMac { dropped, .. }] if *dropped == endpoint_id("c"))
+    );
+
+    let mut fixture = Fixture::two_hosts();
+    fixture.remote("n2", 42, "c", 12);
+    fixture
+        .endpoints
+        .values_mut()
+        .for_each(|e| e.ip4 = Some([10, 0, 0, 9].into()));
+    let Desired { rows, problems, .. } = fixture.desired(&Rows::default());
+    let ip = IpAddr::from([10, 0, 0, 9]).into();
+    assert_eq!(rows.neighbors[&NeighborKey { vni: 42, ip }].mac, mac(11));
+    assert!(
+        matches!(&problems[..], [Problem::DuplicateIp { kept, .. }] if *kept == endpoint_id("b"))
+    );
+}
+
+#[test]
+fn an_unknown_node_is_reported_and_an_unreadable_network_keeps_its_row() {
+    let mut fixture = Fixture::two_hosts();
+    fixture.remote("n9", 42, "c", 12);
+    fixture.networks.get_mut("blue").unwrap().mtu = Some(1300);
+    let before = fixture.desired(&Rows::default());
+    assert!(matches!(
+        &before.problems[..],
+        [Problem::UnknownNode { .. }]
+    ));
+    fixture.networks.clear();
+    fixture.endpoints.pop_last();
+    let after = fixture.desired(&before.rows);
+    assert_eq!(after.rows.vnis, before.rows.vnis);
+    assert_eq!(after.problems, [Problem::NoNetwork { vni: vni(42) }]);
+}
+
+#[test]
+fn an_index_that_cannot_be_ours_is_replaced() {
+    let fixture = Fixture::two_hosts();
+    let mut current = Rows::default();
+    current.peers.insert(key(2), PeerValue { index: 0 });
+    let rows = fixture.desired(&current).rows;
+    assert_ne!(rows.peers[&key(2)].index, 0);
+    // Two addresses behind one index, as drift could leave it: the tunnel says whose it is.
+    fixture.desired(&Rows::default());
+    let mut drifted = rows.clone();
+    let index = rows.peers[&key(2)].index;
+    drifted.peers.insert(key(3), PeerValue { index });
+    let mut fixture = fixture;
+    fixture.node("n3", 3);
+    let repaired = fixture.desired(&drifted).rows;
+    assert_eq!(repaired.peers[&key(2)].index, index);
+    assert_ne!(repaired.peers[&key(3)].index, index);
+}
+
+proptest! {
+    /// Whatever the store says, the rows hang together, and a second look changes nothing.
+    #[test]
+    fn consistent_and_settled(
+        nodes in proptest::collection::btree_map("n[1-6]", 1u8..6, 0..6),
+        remote in proptest::collection::vec(("n[1-6]", 1u32..4, "[a-f]", 1u8..9), 0..12),
+        local in proptest::collection::btree_map("[g-j]", (1u32..4, 1u8..9), 0..4),
+        hops in proptest::collection::vec(1u8..6, 0..6),
+        gone in "n[1-6]",
+    ) {
+        let mut fixture = Fixture::default();
+        fixture.network("one", 1);
+        fixture.network("two", 2);
+        nodes.iter().for_each(|(id, host)| fixture.node(id, *host));
+        remote.iter().for_each(|(node, number, id, host)| fixture.remote(node, *number, id, *host));
+        local.iter().for_each(|(id, (number, host))| fixture.local(id, *number, *host));
+        // Interfaces are distinct, whatever their addresses.
+        fixture.local.values_mut().zip(1..).for_each(|(local, ifindex)| local.ifindex = ifindex);
+        hops.iter().for_each(|host| fixture.next_hop(*host));
+        let first = fixture.desired(&Rows::default());
+        hang_together(&first.rows);
+        prop_assert_eq!(&fixture.desired(&first.rows), &first);
+
+        fixture.nodes.remove(&NodeId::of_name(&gone));
+        let mut rows = first.rows.clone();
+        let second = fixture.desired(&rows).rows;
+        hang_together(&second);
+        for change in plan::plan(&second, &first.rows) {
+            plan::apply(&mut rows, &change);
+            meanings_hold(&rows);
+        }
+    }
+}
+
+fn hang_together(rows: &Rows) {
+    meanings_hold(rows);
+    for (key, value) in &rows.fdb {
+        let pair = StatsKey {
+            vni: key.vni,
+            peer: value.peer,
+        };
+        assert_eq!(rows.stats_index.get(&pair), Some(&value.stats));
+        assert!(rows.vnis.contains_key(&key.vni));
+        assert_eq!(value.peer == 0, value.ifindex != 0);
+        assert_eq!(
+            value.ifindex != 0,
+            rows.endpoints.contains_key(&value.ifindex)
+        );
+    }
+    for endpoint in rows.endpoints.values() {
+        assert!(
+            rows.fdb
+                .contains_key(&FdbKey::new(endpoint.vni, endpoint.mac))
+        );
+    }
+    let indexes = rows.peers.values().map(|peer| peer.index);
+    assert!(
+        indexes
+            .chain(rows.tunnels.keys().copied())
+            .all(|index| index != 0)
+    );
+    assert!(
+        rows.tunnels
+            .values()
+            .all(|tunnel| *tunnel != TunnelValue::NONE)
+    );
+}
+
+/// No number means two things.
+fn meanings_hold(rows: &Rows) {
+    let mut slots: Vec<u32> = rows.stats_index.values().copied().collect();
+    slots.sort_unstable();
+    slots.dedup();
+    assert_eq!(slots.len(), rows.stats_index.len());
+    for (ip, peer) in &rows.peers {
+        if let Some(tunnel) = rows.tunnels.get(&peer.index) {
+            assert_eq!(IpKey::v4(destination(&tunnel.header)), *ip);
+        }
+    }
+}

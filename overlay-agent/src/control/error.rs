@@ -1,0 +1,102 @@
+//! Why the agent did not do what it was asked.
+
+use std::net::IpAddr;
+
+use overlay_common::net::{MacAddr, Vni};
+use thiserror::Error;
+
+use crate::datapath::{DatapathError, TablesError};
+use crate::host::endpoint::EndpointError;
+use crate::host::netlink::NetlinkError;
+use crate::ipam::IpamError;
+use crate::store::{RegistryError, StoreError};
+
+/// Who has to do something about an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// What was asked for is not there.
+    Missing,
+    /// What was asked for contradicts what is there, or is no valid request.
+    Request,
+    /// The store does not answer.
+    Store,
+    /// This host or the agent.
+    Host,
+}
+
+#[derive(Debug, Error)]
+pub enum AgentError {
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Ipam(#[from] IpamError),
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    #[error(transparent)]
+    Datapath(#[from] DatapathError),
+    #[error(transparent)]
+    Tables(#[from] TablesError),
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    #[error(
+        "the agent has not read the store at {address} yet, so it does not know which endpoints \
+         there are: `overlay-agent status` says how the store is doing"
+    )]
+    NotSynced { address: String },
+    #[error("there is no network `{0}`: `overlay-agent network ls` lists them")]
+    NoNetwork(String),
+    #[error("there is no endpoint `{0}`: `overlay-agent endpoint ls` lists them")]
+    NoEndpoint(String),
+    #[error("several endpoints are called `{name}`: use one of the ids {}", ids.join(", "))]
+    AmbiguousEndpoint { name: String, ids: Vec<String> },
+    #[error("endpoint `{name}` is on network {network} already, with id {id}")]
+    EndpointExists {
+        name: String,
+        network: String,
+        id: String,
+    },
+    #[error("MAC {mac} of VNI {vni} is taken by endpoint {by}")]
+    MacTaken { mac: MacAddr, vni: Vni, by: String },
+    #[error("network {network} has no IPv4 subnet to derive a MAC from: give one with --mac")]
+    NoMac { network: String },
+    #[error("endpoint {endpoint} is on host {node}: remove it there")]
+    OtherHost { endpoint: String, node: String },
+    #[error("host {0} has an agent: add its endpoints there")]
+    HasAgent(String),
+    #[error("{0} is this host's own address: another host has another")]
+    OwnAddress(IpAddr),
+    #[error("the data path did not take endpoint {endpoint}: {why}")]
+    RowsRefused { endpoint: String, why: String },
+}
+
+impl AgentError {
+    pub fn blame(&self) -> Blame {
+        match self {
+            Self::Registry(RegistryError::Store(_)) | Self::Store(_) | Self::NotSynced { .. } => {
+                Blame::Store
+            }
+            Self::NoNetwork(_)
+            | Self::NoEndpoint(_)
+            | Self::Registry(
+                RegistryError::NoSuchNetwork(_)
+                | RegistryError::NoSuchVni(_)
+                | RegistryError::NoSuchNode(_),
+            ) => Blame::Missing,
+            Self::Registry(_)
+            | Self::Ipam(_)
+            | Self::Endpoint(_)
+            | Self::AmbiguousEndpoint { .. }
+            | Self::EndpointExists { .. }
+            | Self::MacTaken { .. }
+            | Self::NoMac { .. }
+            | Self::OtherHost { .. }
+            | Self::HasAgent(_)
+            | Self::OwnAddress(_) => Blame::Request,
+            Self::Datapath(_) | Self::Tables(_) | Self::Netlink(_) | Self::RowsRefused { .. } => {
+                Blame::Host
+            }
+        }
+    }
+}

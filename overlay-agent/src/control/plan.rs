@@ -1,0 +1,194 @@
+//! The changes that turn one state of the data path into another. Pure.
+
+use std::collections::BTreeMap;
+
+use crate::datapath::rows::{Change, Rows};
+
+/// The changes, in an order in which no entry ever points to one that is not there yet or not
+/// there any more: written from the tables that are pointed to, removed in reverse.
+pub fn plan(desired: &Rows, actual: &Rows) -> Vec<Change> {
+    let mut removed = Vec::new();
+    let mut changes = Vec::new();
+    let mut table = |(written, mut gone): (Vec<Change>, Vec<Change>)| {
+        changes.extend(written);
+        gone.append(&mut removed);
+        removed = gone;
+    };
+    table(diff(
+        &desired.stats_index,
+        &actual.stats_index,
+        Change::StatsIndex,
+    ));
+    table(diff(&desired.tunnels, &actual.tunnels, Change::Tunnel));
+    table(diff(&desired.vnis, &actual.vnis, Change::Vni));
+    table(diff(
+        &desired.neighbors,
+        &actual.neighbors,
+        Change::Neighbor,
+    ));
+    table(diff(&desired.fdb, &actual.fdb, Change::Fdb));
+    table(diff(&desired.peers, &actual.peers, Change::Peer));
+    table(diff(
+        &desired.endpoints,
+        &actual.endpoints,
+        Change::Endpoint,
+    ));
+    changes.append(&mut removed);
+    changes
+}
+
+/// Records in `rows` that `change` was made.
+pub fn apply(rows: &mut Rows, change: &Change) {
+    match change {
+        Change::Endpoint(key, value) => set(&mut rows.endpoints, *key, *value),
+        Change::Fdb(key, value) => set(&mut rows.fdb, *key, *value),
+        Change::Neighbor(key, value) => set(&mut rows.neighbors, *key, *value),
+        Change::Peer(key, value) => set(&mut rows.peers, *key, *value),
+        Change::Tunnel(key, value) => set(&mut rows.tunnels, *key, *value),
+        Change::Vni(key, value) => set(&mut rows.vnis, *key, *value),
+        Change::StatsIndex(key, value) => set(&mut rows.stats_index, *key, *value),
+    }
+}
+
+fn set<K: Ord, V>(table: &mut BTreeMap<K, V>, key: K, value: Option<V>) {
+    match value {
+        Some(value) => table.insert(key, value),
+        None => table.remove(&key),
+    };
+}
+
+/// What to write and what to remove.
+fn diff<K: Ord + Copy, V: PartialEq + Copy>(
+    desired: &BTreeMap<K, V>,
+    actual: &BTreeMap<K, V>,
+    change: fn(K, Option<V>) -> Change,
+) -> (Vec<Change>, Vec<Change>) {
+    let written = desired
+        .iter()
+        .filter(|(key, value)| actual.get(key) != Some(*value))
+        .map(|(key, value)| change(*key, Some(*value)))
+        .collect();
+    let removed = actual
+        .keys()
+        .filter(|key| !desired.contains_key(key))
+        .map(|key| change(*key, None))
+        .collect();
+    (written, removed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Debug;
+
+    use overlay_common::layout::{
+        EndpointValue, FdbKey, FdbValue, NeighborKey, NeighborValue, PeerValue, StatsKey,
+        TunnelValue, VniValue,
+    };
+    use overlay_common::net::{IpKey, MacAddr};
+    use proptest::collection::btree_map;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn table<K: Ord + Debug + Clone, V: Debug + Clone>(
+        key: fn(u32) -> K,
+        value: fn(u32) -> V,
+    ) -> impl Strategy<Value = BTreeMap<K, V>> {
+        btree_map((0..6u32).prop_map(key), (0..3u32).prop_map(value), 0..6)
+    }
+
+    fn mac(n: u32) -> MacAddr {
+        MacAddr([2, 0, 0, 0, 0, n as u8])
+    }
+
+    fn ip(n: u32) -> IpKey {
+        IpKey::v4([192, 0, 2, n as u8])
+    }
+
+    prop_compose! {
+        fn any_rows()(
+            endpoints in table(|n| n, |vni| EndpointValue { vni, ..EndpointValue::default() }),
+            fdb in table(|n| FdbKey::new(n / 3, mac(n % 3)), |peer| FdbValue { peer, ..FdbValue::default() }),
+            neighbors in table(|n| NeighborKey { vni: n / 3, ip: ip(n % 3) }, |n| NeighborValue { mac: mac(n), pad: [0; 2] }),
+            peers in table(ip, |index| PeerValue { index }),
+            tunnels in table(|n| n, |ifindex| TunnelValue { ifindex, ..TunnelValue::NONE }),
+            vnis in table(|n| n, |mtu| VniValue { mtu, ..VniValue::default() }),
+            stats_index in table(|n| StatsKey { vni: n / 3, peer: n % 3 }, |n| n),
+        ) -> Rows {
+            Rows { endpoints, fdb, neighbors, peers, tunnels, vnis, stats_index }
+        }
+    }
+
+    /// Rows in which every reference holds, made of the parts that a set of FDB entries needs.
+    fn consistent(entries: &BTreeMap<(u32, u32), u32>) -> Rows {
+        let mut rows = Rows::default();
+        for (&(vni, host), &peer) in entries {
+            let stats = vni * 10 + peer;
+            rows.stats_index.insert(StatsKey { vni, peer }, stats);
+            rows.vnis.insert(vni, VniValue::default());
+            rows.tunnels.insert(peer, TunnelValue::NONE);
+            rows.peers.insert(ip(peer), PeerValue { index: peer });
+            let value = FdbValue {
+                peer,
+                stats,
+                ..FdbValue::default()
+            };
+            rows.fdb.insert(FdbKey::new(vni, mac(host)), value);
+            rows.endpoints.insert(
+                vni * 10 + host,
+                EndpointValue {
+                    vni,
+                    ..EndpointValue::default()
+                },
+            );
+        }
+        rows
+    }
+
+    fn references_hold(rows: &Rows) -> bool {
+        rows.fdb.iter().all(|(key, value)| {
+            let pair = StatsKey {
+                vni: key.vni,
+                peer: value.peer,
+            };
+            rows.stats_index.get(&pair) == Some(&value.stats)
+                && rows.tunnels.contains_key(&value.peer)
+                && rows.vnis.contains_key(&key.vni)
+        }) && rows
+            .peers
+            .values()
+            .all(|peer| rows.tunnels.contains_key(&peer.index))
+            && rows
+                .endpoints
+                .values()
+                .all(|endpoint| rows.vnis.contains_key(&endpoint.vni))
+    }
+
+    proptest! {
+        #[test]
+        fn turns_actual_into_desired(desired in any_rows(), actual in any_rows()) {
+            let mut rows = actual.clone();
+            for change in plan(&desired, &actual) {
+                apply(&mut rows, &change);
+            }
+            prop_assert_eq!(rows, desired);
+        }
+
+        #[test]
+        fn of_equals_is_empty(rows in any_rows()) {
+            prop_assert_eq!(plan(&rows, &rows), []);
+        }
+
+        #[test]
+        fn keeps_every_reference_at_every_step(
+            desired in btree_map((0..3u32, 0..4u32), 0..3u32, 0..8),
+            actual in btree_map((0..3u32, 0..4u32), 0..3u32, 0..8),
+        ) {
+            let (desired, mut rows) = (consistent(&desired), consistent(&actual));
+            for change in plan(&desired, &rows.clone()) {
+                apply(&mut rows, &change);
+                prop_assert!(references_hold(&rows), "after {:?}", change);
+            }
+        }
+    }
+}

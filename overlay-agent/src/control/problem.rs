@@ -1,0 +1,77 @@
+//! What is wrong in the store without stopping the agent.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use overlay_common::net::{MacAddr, Vni};
+use thiserror::Error;
+
+use crate::store::schema::{BadKey, EndpointId, NodeId};
+
+/// Something that one part of the overlay pays for, and only that part.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Error)]
+pub enum Problem {
+    #[error("key {0} (skipped)")]
+    BadKey(BadKey),
+    #[error(
+        "node {node} has {ip}, which is this host's own address: its endpoints are not reachable \
+         (is it an old entry of this host? then `overlay-agent node rm {node}`)"
+    )]
+    OwnAddress { node: String, ip: Ipv4Addr },
+    #[error("nodes {first} and {second} both have the address {ip}: they are treated as one host")]
+    SharedAddress {
+        first: String,
+        second: String,
+        ip: Ipv4Addr,
+    },
+    #[error("node {node} has no IPv4 address: its endpoints are not reachable")]
+    NoAddress { node: String },
+    #[error("node {node} uses UDP port {port} and this host {own}: frames between them are lost")]
+    OtherPort { node: String, port: u16, own: u16 },
+    #[error("endpoint {endpoint} is on node `{node}`, which is not in the store")]
+    UnknownNode { endpoint: EndpointId, node: NodeId },
+    #[error("VNI {vni} has endpoints on this host, but no network in the store has it")]
+    NoNetwork { vni: Vni },
+    #[error(
+        "network {network} asks for flood mode `{mode}`, which this version lacks: drop is used"
+    )]
+    FloodMode { network: String, mode: String },
+    #[error("endpoints {kept} and {dropped} of VNI {vni} both have MAC {mac}: the first is used")]
+    DuplicateMac {
+        vni: Vni,
+        mac: MacAddr,
+        kept: EndpointId,
+        dropped: EndpointId,
+    },
+    #[error(
+        "endpoints {kept} and {dropped} of VNI {vni} both have address {ip}: the first is used"
+    )]
+    DuplicateIp {
+        vni: Vni,
+        ip: IpAddr,
+        kept: EndpointId,
+        dropped: EndpointId,
+    },
+    #[error("there are more than {max} hosts in the store: {node} is not reachable")]
+    TooManyPeers { node: String, max: u32 },
+    #[error(
+        "there are more than {max} pairs of network and host: frames of VNI {vni} with {peer} are not counted"
+    )]
+    TooManyCounters { vni: Vni, peer: String, max: u32 },
+    #[error(
+        "endpoint {endpoint} is in the store for this host, but its interface {device} is gone: \
+         `overlay-agent endpoint rm {endpoint}` releases its address"
+    )]
+    InterfaceGone {
+        endpoint: EndpointId,
+        device: String,
+    },
+    #[error(
+        "device {device} is of endpoint {endpoint}, which the store does not know: remove it with \
+         `ip link del {device}`"
+    )]
+    Orphan { endpoint: String, device: String },
+    #[error("the data path is behind: {0}")]
+    NotApplied(String),
+    #[error("this host is not registered: {0}")]
+    NotRegistered(String),
+}

@@ -1,0 +1,256 @@
+//! The agent from start to end.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use tokio::net::UnixListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::agent::{Agent, State};
+use super::lock::RunLock;
+use super::{follow, node_id, register};
+use crate::api::server;
+use crate::config::{Config, StoreChoice};
+use crate::datapath::{self, Datapath, Paths};
+use crate::host::nexthop::NextHopWatcher;
+use crate::host::underlay::{self, Underlay};
+use crate::host::{Netlink, Owner, checks};
+use crate::metrics::{Metrics, SyncMetrics, http};
+use crate::store::embedded::EmbeddedStore;
+use crate::store::schema::{Keys, rules};
+use crate::store::{Client, ErrorKind, Registry, StoreConfig};
+
+/// How long the store is given to refuse us before anything is made.
+const PROBE: Duration = Duration::from_secs(3);
+
+/// Runs until `shutdown`. The data path stays.
+pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
+    checks::require(&config.bpffs_dir)?;
+    let _lock = RunLock::take(&config.run_dir)?;
+    let node = node_id::load_or_create(&config.state_dir)?;
+    let name = node_name(&config)?;
+    let netlink = Netlink::open()?;
+    let underlay = choose_underlay(&config, &netlink).await?;
+    let metrics_listener = http::listen(config.metrics_addr).await?;
+
+    let store = store_config(&config)?;
+    if let Some(store) = embedded(&config, shutdown.clone())? {
+        tokio::spawn(store);
+    }
+    let client = Client::new(&store)?;
+    probe(&client, &Keys::new(&store.prefix)).await?;
+    let registry = Registry::new(client, Keys::new(&store.prefix));
+
+    let paths = Paths::new(&config.bpffs_dir);
+    let datapath = Datapath::open(&datapath_settings(&config, underlay.clone()), paths).await?;
+    let xdp = if datapath.xdp.is_some() {
+        "tc+xdp"
+    } else {
+        "tc"
+    };
+    let tables = Datapath::maps_only(datapath.paths())?;
+    let sync_metrics = SyncMetrics::new()?;
+    let state = State {
+        underlay_mtu: u16::try_from(underlay.link.mtu).unwrap_or(u16::MAX),
+        ..State::default()
+    };
+    let agent = Arc::new(Agent {
+        hops: NextHopWatcher::spawn(underlay.ip.into())?,
+        owner: Owner::new(&config.bpffs_dir),
+        config,
+        node,
+        name,
+        underlay,
+        registry,
+        netlink,
+        datapath: tokio::sync::Mutex::new(datapath),
+        operations: tokio::sync::Mutex::default(),
+        metrics: sync_metrics.clone(),
+        synced: watch::Sender::new(0),
+        state: Mutex::new(state),
+    });
+
+    let read = {
+        let agent = Arc::clone(&agent);
+        move || agent.reading(&tables)
+    };
+    let served = http::Served {
+        metrics: Arc::new(Metrics::new(&kernel(), xdp, &sync_metrics, read)?),
+        ready: ready(&agent),
+    };
+    let stopped = || shutdown.clone().cancelled_owned();
+    let metrics = tokio::spawn(http::serve(metrics_listener, served, stopped()));
+    let api = listen(&agent.config.agent_socket())?;
+    let api = tokio::spawn(server::serve(api, Arc::clone(&agent), stopped()));
+    let following = tokio::spawn(follow::run(Arc::clone(&agent)));
+    let registered = tokio::spawn(register::run(Arc::clone(&agent), shutdown.clone()));
+    info!(
+        node = agent.name,
+        id = %node,
+        store = agent.registry.client().address(),
+        "agent is running"
+    );
+
+    shutdown.cancelled().await;
+    info!("stopping: the data path stays as it is");
+    following.abort();
+    // Commands that are being carried out are finished.
+    drop(agent.operations.lock().await);
+    registered.await.context("deregister")?;
+    let _ = fs::remove_file(agent.config.agent_socket());
+    // Clients that keep their connections open would hold the end up.
+    metrics.abort();
+    api.abort();
+    Ok(())
+}
+
+/// What the settings and the chosen underlay say of the data path.
+pub fn datapath_settings(config: &Config, underlay: Underlay) -> datapath::Settings {
+    datapath::Settings {
+        underlay,
+        port: config.port,
+        xdp: config.xdp,
+        log_drops: config.log_drops,
+    }
+}
+
+pub async fn choose_underlay(config: &Config, netlink: &Netlink) -> Result<Underlay> {
+    let advertise = config.advertise.map(Into::into);
+    Ok(underlay::choose(netlink, advertise, config.underlay.as_deref()).await?)
+}
+
+fn node_name(config: &Config) -> Result<String> {
+    let name = match &config.node_name {
+        Some(name) => name.clone(),
+        None => nix::sys::utsname::uname()
+            .context("read the host name")?
+            .nodename()
+            .to_string_lossy()
+            .into_owned(),
+    };
+    rules::check_name(&name).context("choose this host's name with --node-name")?;
+    Ok(name)
+}
+
+fn kernel() -> String {
+    let uname = nix::sys::utsname::uname();
+    uname.map_or_else(
+        |_| String::new(),
+        |uname| uname.release().to_string_lossy().into_owned(),
+    )
+}
+
+fn uses_embedded(config: &Config) -> bool {
+    match config.store {
+        StoreChoice::Embedded => true,
+        StoreChoice::Url(_) => false,
+        StoreChoice::Unset => consul_variable("CONSUL_HTTP_ADDR").is_none(),
+    }
+}
+
+fn consul_variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn store_config(config: &Config) -> Result<StoreConfig> {
+    let store = if uses_embedded(config) {
+        let socket = format!(
+            "unix://{}",
+            std::path::absolute(config.store_socket())?.display()
+        );
+        // What is set for a Consul is not for our own store.
+        StoreConfig::from_parts(Some(&socket), |_| None)?
+    } else {
+        let flag = match &config.store {
+            StoreChoice::Url(url) => Some(url.as_str()),
+            StoreChoice::Embedded | StoreChoice::Unset => None,
+        };
+        StoreConfig::from_parts(flag, consul_variable)?
+    };
+    Ok(match &config.store_prefix {
+        Some(prefix) => store.with_prefix(prefix)?,
+        None => store,
+    })
+}
+
+/// The store in this process, when none is configured.
+fn embedded(
+    config: &Config,
+    shutdown: CancellationToken,
+) -> Result<Option<impl Future<Output = ()> + use<>>> {
+    if !uses_embedded(config) {
+        return Ok(None);
+    }
+    let store = EmbeddedStore::open(&config.store_file())?;
+    let listener = listen(&config.store_socket())?;
+    info!(file = %config.store_file().display(), "using the embedded store");
+    Ok(Some(async move {
+        if let Err(error) = store.serve_unix(listener, shutdown.cancelled_owned()).await {
+            tracing::error!("the embedded store ended: {:#}", anyhow::Error::from(error));
+        }
+    }))
+}
+
+/// A store that refuses us is an error of the settings, and is told before anything is made. One
+/// that does not answer is waited for, later.
+async fn probe(client: &Client, keys: &Keys) -> Result<()> {
+    let Ok(answer) = tokio::time::timeout(PROBE, client.get(&keys.schema())).await else {
+        return Ok(());
+    };
+    let Err(error) = answer else {
+        return Ok(());
+    };
+    match error.kind() {
+        ErrorKind::Unreachable | ErrorKind::Interrupted | ErrorKind::Server => {
+            tracing::warn!("waiting for the store: the data path keeps its last state");
+            Ok(())
+        }
+        ErrorKind::Denied
+        | ErrorKind::TokenRefused
+        | ErrorKind::Conflict
+        | ErrorKind::TooLarge
+        | ErrorKind::Refused
+        | ErrorKind::Decode
+        | ErrorKind::Incomplete => Err(error.into()),
+    }
+}
+
+/// Follows whether the first sync is done.
+fn ready(agent: &Arc<Agent>) -> Arc<AtomicBool> {
+    let ready = Arc::new(AtomicBool::new(false));
+    let (mut synced, set) = (agent.synced.subscribe(), Arc::clone(&ready));
+    tokio::spawn(async move {
+        if synced.wait_for(|count| *count > 0).await.is_ok() {
+            set.store(true, Ordering::Relaxed);
+        }
+    });
+    ready
+}
+
+/// A unix socket for root alone, in the place of one that an earlier run has left. The run lock
+/// is held: nobody serves that one.
+pub fn listen(path: &Path) -> Result<UnixListener> {
+    let context = || format!("listen on {}", path.display());
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).with_context(context);
+        }
+        _ => {}
+    }
+    if path.as_os_str().len() > 107 {
+        bail!(
+            "{}: the path is too long for a socket: choose a shorter --run-dir",
+            context()
+        );
+    }
+    let listener = UnixListener::bind(path).with_context(context)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).with_context(context)?;
+    Ok(listener)
+}

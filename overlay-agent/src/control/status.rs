@@ -1,0 +1,148 @@
+//! How the agent is doing.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::agent::{Agent, State};
+use super::desired::network_mtu;
+use super::endpoints::network_name;
+use super::problem::Problem;
+use crate::api::types::{NetworkStatus, Peer, Status, Store, Underlay};
+use crate::datapath::Tables;
+use crate::metrics::{Reading, StoreReading};
+
+impl Agent {
+    pub async fn status(&self) -> Status {
+        let xdp = match self.datapath.lock().await.xdp {
+            Some(hook) => format!("{hook:?}").to_lowercase(),
+            None => "off".to_owned(),
+        };
+        let state = self.state();
+        let hops = self.hops.subscribe().borrow().clone();
+        let peers = state.peers.values().map(|peer| {
+            let address = IpAddr::from(peer.address);
+            let hop = hops.get(&address);
+            Peer {
+                name: peer.name.clone(),
+                address,
+                route: hop.is_some(),
+                next_hop: hop.and_then(|hop| hop.mac),
+            }
+        });
+        Status {
+            node: self.name.clone(),
+            node_id: self.node.to_string(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            underlay: Underlay {
+                device: self.underlay.link.name.clone(),
+                address: self.underlay.ip,
+                port: self.config.port,
+                mtu: state.underlay_mtu,
+                xdp,
+            },
+            store: self.store_status(),
+            synced: self.is_synced(),
+            networks: networks_here(&state),
+            networks_total: state.view.networks.len(),
+            endpoints: state.locals.len(),
+            peers: peers.collect(),
+            problems: state
+                .all_problems()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+        }
+    }
+
+    fn store_status(&self) -> Store {
+        let client = self.registry.client();
+        let health = client.health().view();
+        let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs());
+        Store {
+            address: client.address().to_owned(),
+            up: health.up,
+            down_since: health.down_since.map(seconds),
+            error: health.last_error.filter(|_| !health.up),
+        }
+    }
+
+    /// What a scrape shows.
+    pub(super) fn reading(&self, tables: &Tables) -> Reading {
+        let state = self.state();
+        let health = self.registry.client().health().view();
+        let networks = state.view.networks.iter();
+        let mut endpoints: BTreeMap<String, u64> = BTreeMap::new();
+        for local in state
+            .locals
+            .values()
+            .filter(|local| local.ifindex.is_some())
+        {
+            *endpoints
+                .entry(network_name(&state.view, local.vni))
+                .or_default() += 1;
+        }
+        Reading {
+            networks: networks
+                .map(|(name, record)| (record.vni.get(), name.clone()))
+                .collect(),
+            peers: state
+                .peers
+                .iter()
+                .map(|(index, peer)| (*index, peer.name.clone()))
+                .collect(),
+            stats: or_logged(tables.stats()),
+            retired: state.retired.clone(),
+            drops: or_logged(tables.drops()),
+            fallbacks: or_logged(tables.fallbacks()),
+            maps: or_logged(tables.sizes()),
+            store: StoreReading {
+                up: health.up,
+                last_contact: health
+                    .last_contact
+                    .map(|time| time.elapsed().unwrap_or_default().as_secs_f64()),
+                errors: health
+                    .errors()
+                    .map(|(kind, count)| (kind.label(), count))
+                    .collect(),
+            },
+            endpoints,
+        }
+    }
+}
+
+impl State {
+    fn all_problems(&self) -> Vec<Problem> {
+        let bad = self.view.bad_keys().cloned().map(Problem::BadKey);
+        bad.chain(self.unregistered.clone())
+            .chain(self.orphans.iter().cloned())
+            .chain(self.problems.iter().cloned())
+            .collect()
+    }
+}
+
+fn networks_here(state: &State) -> BTreeMap<String, NetworkStatus> {
+    let mut networks = BTreeMap::new();
+    for local in state.locals.values() {
+        let name = network_name(&state.view, local.vni);
+        let explicit = state
+            .view
+            .network_of(local.vni)
+            .and_then(|(_, record)| record.mtu);
+        let network = networks.entry(name).or_insert(NetworkStatus {
+            vni: local.vni,
+            mtu: network_mtu(explicit, state.underlay_mtu),
+            endpoints: 0,
+        });
+        network.endpoints += 1;
+    }
+    networks
+}
+
+/// Metrics that cannot be read are missing; the others are there.
+fn or_logged<T: Default, E: std::error::Error + Send + Sync + 'static>(result: Result<T, E>) -> T {
+    result.unwrap_or_else(|error| {
+        tracing::warn!("metrics are missing: {:#}", anyhow::Error::from(error));
+        T::default()
+    })
+}

@@ -1,0 +1,199 @@
+//! Bringing the data path in line.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Instant;
+
+use nix::net::if_::if_nametoindex;
+use overlay_common::layout::{PathStats, StatsKey};
+
+use super::agent::{Agent, State};
+use super::desired::{Desired, Local, World, desired};
+use super::error::AgentError;
+use super::plan::{apply, plan};
+use super::problem::Problem;
+use crate::datapath::rows::{Change, Rows};
+use crate::datapath::{Datapath, Tables};
+use crate::host::nexthop::NextHops;
+use crate::store::schema::EndpointId;
+
+/// How much is taken for granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// The maps hold what was written last.
+    Memory,
+    /// Somebody may have changed them: they are read.
+    Nothing,
+}
+
+impl Agent {
+    /// Makes the maps what the store, this host's endpoints and the next hops call for. What
+    /// cannot be written is reported, and tried again the next time.
+    pub(super) async fn sync(&self, trust: Trust) -> Result<(), AgentError> {
+        let mut datapath = self.datapath.lock().await;
+        let started = Instant::now();
+        if trust == Trust::Nothing {
+            self.look_at_underlay().await?;
+        }
+        let hops = self.hops.subscribe().borrow().clone();
+        let known = self.state().actual.take();
+        let mut rows = self.rows(&datapath.tables, known, trust)?;
+        let desired = self.desired(&rows, &hops);
+        let changes = plan(&desired.rows, &rows);
+        let retired = retiring(&datapath.tables, &changes)?;
+        let refused = write(&mut datapath, &changes, &mut rows);
+        drop(datapath);
+
+        let peers = desired
+            .peers
+            .values()
+            .map(|peer| IpAddr::from(peer.address));
+        self.hops.set_peers(peers.collect());
+        let mut state = self.state();
+        state.retire(retired, &rows);
+        state.note(desired, refused);
+        state.actual = Some(rows);
+        drop(state);
+        self.synced.send_modify(|count| *count += 1);
+        self.metrics
+            .duration
+            .observe(started.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    /// What the maps hold. Where that is read, what differs from memory is counted as repaired.
+    fn rows(&self, tables: &Tables, known: Option<Rows>, trust: Trust) -> Result<Rows, AgentError> {
+        let known = match (known, trust) {
+            (Some(rows), Trust::Memory) => return Ok(rows),
+            (known, _) => known,
+        };
+        let read = tables.read_rows()?;
+        if let Some(known) = known {
+            for change in plan(&known, &read) {
+                tracing::warn!("map {} was changed by somebody: repairing", change.map());
+                self.metrics
+                    .repairs
+                    .with_label_values(&[change.map()])
+                    .inc();
+            }
+        }
+        Ok(read)
+    }
+
+    fn desired(&self, rows: &Rows, hops: &NextHops) -> Desired {
+        let mut state = self.state();
+        let mut gone = Vec::new();
+        for (id, local) in &mut state.locals {
+            local.ifindex = if_nametoindex(local.device.as_str()).ok();
+            if local.ifindex.is_none() && !local.leaving {
+                gone.push(Problem::InterfaceGone {
+                    endpoint: id.clone(),
+                    device: local.device.clone(),
+                });
+            }
+        }
+        let local: BTreeMap<EndpointId, Local> = state
+            .locals
+            .iter()
+            .filter(|(_, local)| !local.leaving)
+            .filter_map(|(id, local)| {
+                let local = Local {
+                    vni: local.vni,
+                    ifindex: local.ifindex?,
+                    mac: local.record.mac,
+                    ip4: local.record.ip4,
+                    ip6: local.record.ip6,
+                };
+                Some((id.clone(), local))
+            })
+            .collect();
+        let world = World {
+            node: self.node,
+            vtep: self.underlay.ip,
+            port: self.config.port,
+            underlay_mtu: state.underlay_mtu,
+            networks: &state.view.networks,
+            nodes: &state.view.nodes,
+            endpoints: &state.view.endpoints,
+            local: &local,
+            next_hops: hops,
+        };
+        let mut desired = desired(&world, rows);
+        desired.problems.append(&mut gone);
+        desired
+    }
+
+    async fn look_at_underlay(&self) -> Result<(), AgentError> {
+        if let Some(link) = self.netlink.link(&self.underlay.link.name).await? {
+            self.state().underlay_mtu = u16::try_from(link.mtu).unwrap_or(u16::MAX);
+        }
+        Ok(())
+    }
+
+    /// The peers' addresses as the store has them, to ask for the ways to them beforehand.
+    pub(super) fn peer_addresses(&self) -> BTreeSet<IpAddr> {
+        let state = self.state();
+        let others = state.view.nodes.iter().filter(|(id, _)| **id != self.node);
+        others
+            .flat_map(|(_, node)| node.vteps.first().copied())
+            .collect()
+    }
+}
+
+impl State {
+    /// A counter must not fall when a peer goes.
+    fn retire(&mut self, stats: Vec<(StatsKey, PathStats)>, rows: &Rows) {
+        for (key, stats) in stats {
+            let sum = self.retired.entry(key.vni).or_default();
+            sum.tx_packets += stats.tx_packets;
+            sum.tx_bytes += stats.tx_bytes;
+            sum.rx_packets += stats.rx_packets;
+            sum.rx_bytes += stats.rx_bytes;
+        }
+        self.retired.retain(|vni, _| rows.vnis.contains_key(vni));
+    }
+
+    fn note(&mut self, desired: Desired, refused: Vec<Problem>) {
+        let mut problems = desired.problems;
+        problems.extend(refused);
+        for problem in problems.iter().filter(|p| !self.problems.contains(p)) {
+            tracing::warn!("{problem}");
+        }
+        self.problems = problems;
+        self.peers = desired.peers;
+    }
+}
+
+/// What the slots hold that are about to be given up.
+fn retiring(tables: &Tables, changes: &[Change]) -> Result<Vec<(StatsKey, PathStats)>, AgentError> {
+    let given_up: Vec<StatsKey> = changes
+        .iter()
+        .filter_map(|change| match change {
+            Change::StatsIndex(key, None) if key.peer != 0 => Some(*key),
+            _ => None,
+        })
+        .collect();
+    if given_up.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut stats = tables.stats()?;
+    stats.retain(|key, _| given_up.contains(key));
+    Ok(stats.into_iter().collect())
+}
+
+/// Makes the changes, in `rows` as well. What is refused stays to be done.
+fn write(datapath: &mut Datapath, changes: &[Change], rows: &mut Rows) -> Vec<Problem> {
+    let mut refused: BTreeMap<&str, Problem> = BTreeMap::new();
+    for change in changes {
+        match datapath.tables.apply(change) {
+            Ok(()) => apply(rows, change),
+            Err(error) => {
+                // One line for a map that is full, not one for each entry.
+                refused.entry(change.map()).or_insert_with(|| {
+                    Problem::NotApplied(format!("{:#}", anyhow::Error::from(error)))
+                });
+            }
+        }
+    }
+    refused.into_values().collect()
+}

@@ -1,0 +1,62 @@
+//! Why an address was not given.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use overlay_common::net::Vni;
+use thiserror::Error;
+
+use super::Family;
+use crate::store::StoreError;
+use crate::store::schema::{AddressRecord, BadKey};
+
+#[derive(Debug, Error)]
+pub enum IpamError {
+    #[error("{ip} is outside the network's subnets {}", list(.subnets))]
+    Outside { ip: IpAddr, subnets: Vec<IpNet> },
+    #[error("{ip} is the network address of {subnet}, which no host may have")]
+    NetworkAddress { ip: IpAddr, subnet: IpNet },
+    #[error("{ip} is the broadcast address of {subnet}, which no host may have")]
+    BroadcastAddress { ip: IpAddr, subnet: IpNet },
+    #[error("{0} is the network's gateway")]
+    Gateway(IpAddr),
+    #[error("{ip} is taken{}", holder(.by.as_ref()))]
+    Taken {
+        ip: IpAddr,
+        /// `None` when it was freed in the same moment.
+        by: Option<AddressRecord>,
+    },
+    #[error("{ip} is not this endpoint's to release: it is held{}", holder(Some(.by)))]
+    NotOurs { ip: IpAddr, by: AddressRecord },
+    #[error("the network has no {family} subnet")]
+    NoSubnet { family: Family },
+    #[error("no {family} address is left in {}", list(.subnets))]
+    Exhausted { family: Family, subnets: Vec<IpNet> },
+    #[error("there is no network with VNI {0}")]
+    NoSuchNetwork(Vni),
+    #[error("the store holds something unusable at {0}")]
+    Corrupt(BadKey),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<BadKey> for IpamError {
+    fn from(bad: BadKey) -> Self {
+        Self::Corrupt(bad)
+    }
+}
+
+fn list(subnets: &[IpNet]) -> String {
+    let texts: Vec<_> = subnets.iter().map(IpNet::to_string).collect();
+    texts.join(", ")
+}
+
+fn holder(by: Option<&AddressRecord>) -> String {
+    by.map_or_else(String::new, |record| {
+        format!(
+            " by the endpoint {} on the node {}",
+            record.endpoint.escape_debug(),
+            record.node
+        )
+    })
+}

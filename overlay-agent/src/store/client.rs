@@ -1,0 +1,170 @@
+//! A thin typed client of Consul's HTTP API: keys, transactions, sessions.
+
+mod build;
+mod kv;
+mod sessions;
+mod txn;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::{Method, RequestBuilder, StatusCode, Url};
+use serde::de::DeserializeOwned;
+
+pub use kv::{Answer, KvPair};
+pub use sessions::SessionId;
+pub use txn::{MAX_TXN_OPS, TxnOp};
+
+use super::config::{ConfigError, StoreConfig};
+use super::error::{StoreError, brief};
+use super::health::StoreHealth;
+
+/// Consul itself gives up on a missing leader after 7 s, so it gets to say so.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A connection pool to one store. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    http: reqwest::Client,
+    base: Url,
+    /// For messages.
+    address: String,
+    datacenter: Option<String>,
+    health: Arc<StoreHealth>,
+}
+
+/// A whole answer of any status.
+struct Reply {
+    status: StatusCode,
+    /// `X-Consul-Index`; on a 404 as well.
+    index: Option<u64>,
+    body: Vec<u8>,
+}
+
+impl Client {
+    /// Reads the files that `config` names; connects when first used.
+    pub fn new(config: &StoreConfig) -> Result<Self, ConfigError> {
+        let build::Parts { http, base } = build::http(config)?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                http,
+                base,
+                address: config.address.to_string(),
+                datacenter: config.datacenter.clone(),
+                health: Arc::default(),
+            }),
+        })
+    }
+
+    pub fn health(&self) -> &Arc<StoreHealth> {
+        &self.inner.health
+    }
+
+    /// The store's address, for people.
+    pub fn address(&self) -> &str {
+        &self.inner.address
+    }
+
+    /// A request for `/v1/<api>/<path>`; `path` is percent-encoded here.
+    fn request(&self, method: Method, api: &str, path: &str) -> RequestBuilder {
+        let mut url = self.inner.base.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().push("v1").extend(api.split('/'));
+            if !path.is_empty() {
+                segments.extend(path.split('/'));
+            }
+        }
+        if let Some(datacenter) = &self.inner.datacenter {
+            url.query_pairs_mut().append_pair("dc", datacenter);
+        }
+        self.inner
+            .http
+            .request(method, url)
+            .timeout(REQUEST_TIMEOUT)
+    }
+
+    /// Sends and reads the whole answer. `accepted` are the statuses that are the caller's to
+    /// understand; any other than success is an error.
+    async fn send(
+        &self,
+        request: RequestBuilder,
+        action: impl Fn() -> String,
+        accepted: &[StatusCode],
+    ) -> Result<Reply, StoreError> {
+        let result = self.exchange(request, action, accepted).await;
+        match &result {
+            Ok(_) => self.inner.health.contact(),
+            Err(error) => self.inner.health.failure(error),
+        }
+        result
+    }
+
+    async fn exchange(
+        &self,
+        request: RequestBuilder,
+        action: impl Fn() -> String,
+        accepted: &[StatusCode],
+    ) -> Result<Reply, StoreError> {
+        let lost = |source: reqwest::Error| {
+            let (action, address) = (action(), self.inner.address.clone());
+            // The error's own text would repeat the address, with all parameters.
+            let source = source.without_url();
+            if source.is_connect() || source.is_builder() {
+                StoreError::Unreachable {
+                    action,
+                    address,
+                    source,
+                }
+            } else {
+                StoreError::Interrupted {
+                    action,
+                    address,
+                    source,
+                }
+            }
+        };
+        let response = match request.send().await {
+            Ok(response) => response,
+            Err(error) => return Err(lost(error)),
+        };
+        let status = response.status();
+        let index = response
+            .headers()
+            .get("x-consul-index")
+            .and_then(|value| value.to_str().ok()?.parse().ok());
+        let body = match response.bytes().await {
+            Ok(body) => body.into(),
+            Err(error) => return Err(lost(error)),
+        };
+        let reply = Reply {
+            status,
+            index,
+            body,
+        };
+        if status.is_success() || accepted.contains(&status) {
+            Ok(reply)
+        } else {
+            Err(StoreError::from_answer(action(), status, &reply.body))
+        }
+    }
+
+    fn decode<T: DeserializeOwned>(
+        &self,
+        body: &[u8],
+        action: impl Fn() -> String,
+    ) -> Result<T, StoreError> {
+        serde_json::from_slice(body).map_err(|error| {
+            let error = StoreError::Decode {
+                action: action(),
+                detail: format!("{error}: {}", brief(body)),
+            };
+            self.inner.health.failure(&error);
+            error
+        })
+    }
+}

@@ -1,0 +1,109 @@
+//! The overlay's operations on the store: each applied whole or not at all.
+//!
+//! Every write follows one scheme: read what it depends on, check, write in one transaction that
+//! fails if any of that moved; on a conflict, or when nobody knows whether the write was applied,
+//! read again and start over.
+
+mod endpoints;
+mod error;
+mod networks;
+mod nodes;
+
+use std::collections::HashMap;
+
+pub use endpoints::EndpointFilter;
+pub use error::RegistryError;
+pub use networks::NewNetwork;
+
+use super::backoff::Attempts;
+use super::client::{Client, KvPair, TxnOp};
+use super::error::StoreError;
+use super::schema::{self, Keys, Schema};
+
+/// Typed operations on one store. Clones share the client.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    client: Client,
+    keys: Keys,
+}
+
+impl Registry {
+    pub fn new(client: Client, keys: Keys) -> Self {
+        Self { client, keys }
+    }
+
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// Prepares the store: the folders' own keys, then the sentinel. Writes nothing that is there.
+    ///
+    /// # Errors
+    /// When the store's layout is another version's.
+    pub async fn init(&self) -> Result<(), RegistryError> {
+        let mut attempts = Attempts::new();
+        loop {
+            match self.try_init().await {
+                Err(RegistryError::Store(error)) => attempts.after(error).await?,
+                result => return result,
+            }
+        }
+    }
+
+    async fn try_init(&self) -> Result<(), RegistryError> {
+        let keys = &self.keys;
+        let sentinel = self.client.get(&keys.schema()).await?.value;
+        if let Some(pair) = &sentinel {
+            let found: Schema = schema::decode(pair)?;
+            if found != Schema::CURRENT {
+                return Err(RegistryError::SchemaVersion {
+                    key: pair.key.clone(),
+                    found: found.version,
+                    known: Schema::CURRENT.version,
+                });
+            }
+        }
+        for folder in [keys.networks(), keys.nodes(), keys.endpoints()] {
+            if self.client.get(&folder).await?.value.is_none() {
+                // `false`: somebody else was faster.
+                self.client.cas(&folder, Vec::new(), 0).await?;
+            }
+        }
+        if sentinel.is_none() {
+            let value = schema::encode(&Schema::CURRENT);
+            self.client.cas(&keys.schema(), value, 0).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads several keys in one transaction, so that they belong together. Keys that do not
+    /// exist are missing in the result, as are those that the token may not read.
+    async fn read_together(&self, action: &str, keys: &[String]) -> Result<Pairs, StoreError> {
+        // `get` would fail the transaction for a missing key; a tree may be empty.
+        let ops: Vec<_> = keys
+            .iter()
+            .map(|key| TxnOp::get_tree(key.as_str()))
+            .collect();
+        let pairs = self.client.txn(action, &ops).await?;
+        let wanted = pairs.into_iter().filter(|pair| keys.contains(&pair.key));
+        Ok(Pairs(wanted.map(|pair| (pair.key.clone(), pair)).collect()))
+    }
+}
+
+/// Keys of one moment.
+struct Pairs(HashMap<String, KvPair>);
+
+impl Pairs {
+    fn get(&self, key: &str) -> Option<&KvPair> {
+        self.0.get(key)
+    }
+
+    /// What a compare-and-set has to name: 0 for a key that does not exist.
+    fn index(&self, key: &str) -> u64 {
+        self.get(key).map_or(0, |pair| pair.modify_index)
+    }
+}

@@ -1,0 +1,322 @@
+//! Making, removing and listing networks.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use overlay_common::net::Vni;
+
+use super::{Registry, RegistryError};
+use crate::store::backoff::Attempts;
+use crate::store::client::{KvPair, TxnOp};
+use crate::store::error::StoreError;
+use crate::store::schema::{
+    self, AddressRecord, BUCKETS, Extra, FloodMode, Hint, Keys, Listing, Network, NetworkOptions,
+    NetworkRecord, encode, rules, subnets,
+};
+
+/// What a user says of a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewNetwork {
+    pub name: String,
+    /// Without one, the lowest that is free.
+    pub vni: Option<Vni>,
+    /// Without one, the first /16 of 10.64.0.0/10 that overlaps no other network. Given ones may
+    /// be another network's: networks are apart.
+    pub subnets: Vec<IpNet>,
+    pub gateway: Option<IpAddr>,
+    pub mtu: Option<u16>,
+    pub flood: FloodMode,
+    pub internal: bool,
+}
+
+/// How many endpoints an error names.
+const NAMED: usize = 8;
+
+/// Positions in the transaction that makes a network.
+const OP_VNI: usize = 0;
+const OP_NAME: usize = 1;
+
+impl Registry {
+    /// Makes a network: its record, its VNI, its wake-up keys and its gateway's claim.
+    ///
+    /// # Errors
+    /// When a value breaks a rule, or the name or the VNI is taken.
+    pub async fn create_network(&self, new: &NewNetwork) -> Result<Network, RegistryError> {
+        rules::check_name(&new.name)?;
+        if !new.subnets.is_empty() {
+            rules::check_subnets(&new.subnets)?;
+        }
+        let mut attempts = Attempts::new();
+        // What may have been written although the answer was lost.
+        let mut unknown = Vec::new();
+        loop {
+            match self.try_create(new, &mut unknown).await {
+                Err(RegistryError::Store(error)) => attempts.after(error).await?,
+                result => return result,
+            }
+        }
+    }
+
+    async fn try_create(
+        &self,
+        new: &NewNetwork,
+        unknown: &mut Vec<NetworkRecord>,
+    ) -> Result<Network, RegistryError> {
+        let name = &new.name;
+        if let Some(pair) = self.client.get(&self.keys.network(name)).await?.value {
+            return match schema::decode(&pair) {
+                Ok(record) if unknown.contains(&record) => Ok(Network {
+                    name: name.clone(),
+                    record,
+                }),
+                Ok(_) | Err(_) => Err(RegistryError::NetworkExists(name.clone())),
+            };
+        }
+        let record = self.complete(new).await?;
+        let action = format!("create the network `{name}`");
+        let ops = creation(&self.keys, name, &record);
+        let Err(error) = self.client.txn(&action, &ops).await else {
+            return Ok(Network {
+                name: name.clone(),
+                record,
+            });
+        };
+        if error.is_unknown_outcome() {
+            unknown.push(record);
+        }
+        // A VNI of our own choice is chosen again.
+        if error.op_failed(OP_VNI)
+            && !error.op_failed(OP_NAME)
+            && let Some(vni) = new.vni
+            && let Some(taken) = self.vni_taken(vni).await?
+        {
+            return Err(taken);
+        }
+        Err(error.into())
+    }
+
+    async fn vni_taken(&self, vni: Vni) -> Result<Option<RegistryError>, RegistryError> {
+        let pair = self.client.get(&self.keys.vni(vni)).await?.value;
+        Ok(pair.map(|pair| RegistryError::VniTaken {
+            vni,
+            by: schema::decode(&pair).unwrap_or_else(|bad| bad.to_string()),
+        }))
+    }
+
+    /// Fills in what the user left open.
+    async fn complete(&self, new: &NewNetwork) -> Result<NetworkRecord, RegistryError> {
+        let vni = match new.vni {
+            Some(vni) => vni,
+            None => self.free_vni().await?,
+        };
+        let mut own = new.subnets.clone();
+        if own.is_empty() {
+            let networks = self.networks().await?.items;
+            let taken: Vec<_> = networks
+                .into_iter()
+                .flat_map(|n| n.record.subnets)
+                .collect();
+            own.push(subnets::first_free(&taken).ok_or(RegistryError::NoSubnetLeft)?);
+        }
+        let record = NetworkRecord {
+            vni,
+            subnets: own,
+            gateway: new.gateway,
+            mtu: new.mtu,
+            flood: new.flood,
+            options: NetworkOptions {
+                internal: new.internal,
+                extra: Extra::new(),
+            },
+            extra: Extra::new(),
+        };
+        rules::check_network(&record)?;
+        Ok(record)
+    }
+
+    async fn free_vni(&self) -> Result<Vni, RegistryError> {
+        let keys = self.client.keys(&self.keys.vnis()).await?.value;
+        // In the order of the keys, which is that of the numbers.
+        let taken = keys.iter().filter_map(|key| self.keys.parse_vni(key).ok());
+        lowest_free(taken.map(Vni::get)).ok_or(RegistryError::NoVniLeft)
+    }
+
+    /// Removes a network and all that belongs to it.
+    ///
+    /// # Errors
+    /// When it has endpoints. One that is published at the same moment either comes first, and is
+    /// named, or finds the network gone.
+    pub async fn delete_network(&self, name: &str) -> Result<(), RegistryError> {
+        rules::check_name(name)?;
+        let mut attempts = Attempts::new();
+        let mut unknown = false;
+        loop {
+            match self.try_delete(name).await {
+                Err(RegistryError::NoSuchNetwork(_)) if unknown => return Ok(()),
+                Err(RegistryError::Store(error)) => {
+                    unknown |= error.is_unknown_outcome();
+                    attempts.after(error).await?;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn try_delete(&self, name: &str) -> Result<(), RegistryError> {
+        let keys = &self.keys;
+        let found = self.client.get(&keys.network(name)).await?.value;
+        let pair = found.ok_or_else(|| RegistryError::NoSuchNetwork(name.to_owned()))?;
+        let record: NetworkRecord = schema::decode(&pair)?;
+        let net = record.vni;
+        // The wake-up keys before the endpoints: whatever is published in between moves one.
+        let buckets = self
+            .client
+            .list(&format!("{}b/", keys.index_of(net)))
+            .await?
+            .value;
+        let vni = self.client.get(&keys.vni(net)).await?.value;
+        self.refuse_in_use(name, net).await?;
+        let ops = deletion(keys, &pair, net, vni.as_ref(), &buckets);
+        let action = format!("remove the network `{name}`");
+        self.client.txn(&action, &ops).await?;
+        Ok(())
+    }
+
+    async fn refuse_in_use(&self, name: &str, net: Vni) -> Result<(), RegistryError> {
+        let all = self.client.keys(&self.keys.endpoints()).await?.value;
+        let on_net: Vec<_> = all
+            .iter()
+            .filter_map(|key| self.keys.parse_endpoint(key).ok())
+            .filter(|path| path.net == net)
+            .collect();
+        if on_net.is_empty() {
+            return Ok(());
+        }
+        let mut endpoints = Vec::new();
+        for path in on_net.iter().take(NAMED) {
+            let pair = self.client.get(&self.keys.endpoint(path)).await?.value;
+            let record: Option<schema::EndpointRecord> =
+                pair.and_then(|pair| schema::decode(&pair).ok());
+            let label = record
+                .map(|record| record.name)
+                .filter(|name| !name.is_empty());
+            endpoints.push(match label {
+                Some(label) => format!("{} ({}) on {}", label.escape_debug(), path.id, path.node),
+                None => format!("{} on {}", path.id, path.node),
+            });
+        }
+        Err(RegistryError::NetworkInUse {
+            name: name.to_owned(),
+            endpoints,
+            count: on_net.len(),
+        })
+    }
+
+    pub async fn networks(&self) -> Result<Listing<Network>, StoreError> {
+        let pairs = self.client.list(&self.keys.networks()).await?.value;
+        Ok(schema::networks(&self.keys, &pairs))
+    }
+
+    /// One network by name.
+    ///
+    /// # Errors
+    /// When there is none, or its record is corrupt.
+    pub async fn network(&self, name: &str) -> Result<Network, RegistryError> {
+        rules::check_name(name)?;
+        let found = self.client.get(&self.keys.network(name)).await?.value;
+        let pair = found.ok_or_else(|| RegistryError::NoSuchNetwork(name.to_owned()))?;
+        let mut listing = schema::networks(&self.keys, &[pair]);
+        match (listing.items.pop(), listing.bad.pop()) {
+            (Some(network), _) => Ok(network),
+            (None, Some(bad)) => Err(bad.into()),
+            (None, None) => Err(RegistryError::NoSuchNetwork(name.to_owned())),
+        }
+    }
+}
+
+fn creation(keys: &Keys, name: &str, record: &NetworkRecord) -> Vec<TxnOp> {
+    let net = record.vni;
+    // OP_VNI and OP_NAME.
+    let mut ops = vec![
+        TxnOp::cas(keys.vni(net), &encode(&name), 0),
+        TxnOp::cas(keys.network(name), &encode(record), 0),
+    ];
+    ops.extend((0..BUCKETS).map(|b| TxnOp::set(keys.hint(net, b), Hint::NONE.as_bytes())));
+    if let Some(gateway) = record.gateway {
+        let claim = encode(&AddressRecord::gateway());
+        ops.push(TxnOp::set(keys.address(net, gateway), &claim));
+    }
+    ops
+}
+
+/// Deletes the network of `pair` on condition that nothing was published since `buckets` was read.
+fn deletion(
+    keys: &Keys,
+    pair: &KvPair,
+    net: Vni,
+    vni: Option<&KvPair>,
+    buckets: &[KvPair],
+) -> Vec<TxnOp> {
+    let mut ops = vec![TxnOp::delete_cas(&pair.key, pair.modify_index)];
+    match vni {
+        Some(vni) => ops.push(TxnOp::delete_cas(&vni.key, vni.modify_index)),
+        None => ops.push(TxnOp::check_not_exists(keys.vni(net))),
+    }
+    for number in 0..BUCKETS {
+        let key = keys.hint(net, number);
+        ops.push(match buckets.iter().find(|bucket| bucket.key == key) {
+            Some(bucket) => TxnOp::check_index(key, bucket.modify_index),
+            None => TxnOp::check_not_exists(key),
+        });
+    }
+    ops.push(TxnOp::delete_tree(keys.index_of(net)));
+    ops.push(TxnOp::delete_tree(keys.addresses_of(net)));
+    ops
+}
+
+/// `taken` in ascending order.
+fn lowest_free(taken: impl Iterator<Item = u32>) -> Option<Vni> {
+    let mut free = 1;
+    for number in taken {
+        if number > free {
+            break;
+        }
+        free = number + 1;
+    }
+    Vni::new(free)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::client::MAX_TXN_OPS;
+
+    #[test]
+    fn lowest_free_vni() {
+        let of = |taken: &[u32]| lowest_free(taken.iter().copied()).map(Vni::get);
+        assert_eq!(of(&[]), Some(1));
+        assert_eq!(of(&[1, 2, 4]), Some(3));
+        assert_eq!(of(&[2]), Some(1));
+        assert_eq!(lowest_free(1..=Vni::MAX), None);
+    }
+
+    #[test]
+    fn transactions_fit_the_limit() {
+        let keys = Keys::new("overlay/");
+        let record: NetworkRecord =
+            serde_json::from_str(r#"{"vni":1,"subnets":["10.0.0.0/24"],"gateway":"10.0.0.1"}"#)
+                .unwrap();
+        assert!(creation(&keys, "a", &record).len() <= MAX_TXN_OPS);
+        let pair = KvPair {
+            key: keys.network("a"),
+            value: Vec::new(),
+            create_index: 1,
+            modify_index: 1,
+            lock_index: 0,
+            flags: 0,
+            session: None,
+        };
+        let ops = deletion(&keys, &pair, record.vni, None, &[]);
+        assert!(ops.len() <= MAX_TXN_OPS);
+    }
+}

@@ -1,0 +1,23 @@
+//! What the overlay keeps in the store: keys, records and the rules they obey. No I/O.
+//!
+//! A corrupt key or value is reported alone and never spoils its neighbours.
+
+mod id;
+mod keys;
+mod listing;
+mod network;
+mod records;
+pub mod rules;
+pub mod subnets;
+#[cfg(test)]
+mod tests;
+
+pub use id::{EndpointId, NodeId, Nonce, ParseIdError};
+pub use keys::{BUCKETS, EndpointPath, Keys, bucket};
+pub use listing::{BadKey, Endpoint, Listing, Network, Node, decode, endpoints, networks, nodes};
+pub use network::{FloodMode, NetworkOptions, NetworkRecord, ParseFloodError};
+pub use records::{
+    AddressRecord, EndpointRecord, Extra, GATEWAY_HOLDER, Hint, NodeRecord, Owner, Revision,
+    Schema, encode,
+};
+pub use rules::RuleError;

@@ -1,0 +1,168 @@
+//! The records of nodes, endpoints, addresses and indexes.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use overlay_common::net::MacAddr;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::id::{EndpointId, NodeId, Nonce};
+
+/// Fields that this version does not know, kept when a record is written again.
+pub type Extra = Map<String, Value>;
+
+/// `schema`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Schema {
+    pub version: u32,
+}
+
+impl Schema {
+    /// The layout that this crate reads and writes.
+    pub const CURRENT: Self = Self { version: 1 };
+}
+
+/// `nodes/<node>`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRecord {
+    pub name: String,
+    /// Underlay addresses; the first is the one to send to.
+    pub vteps: Vec<IpAddr>,
+    /// UDP port of VXLAN.
+    pub port: u16,
+    /// Of the agent; empty without one.
+    #[serde(default)]
+    pub version: String,
+    /// `false` for a node that was added by hand.
+    #[serde(default)]
+    pub agent: bool,
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+/// `endpoints/<node>/<net>/<endpoint>`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointRecord {
+    #[serde(default)]
+    pub ip4: Option<Ipv4Addr>,
+    #[serde(default)]
+    pub ip6: Option<Ipv6Addr>,
+    pub mac: MacAddr,
+    #[serde(default)]
+    pub name: String,
+    #[serde(default)]
+    pub container: Option<String>,
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+impl EndpointRecord {
+    /// The addresses of both families that are there.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let ip4 = self.ip4.map(IpAddr::V4);
+        ip4.into_iter().chain(self.ip6.map(IpAddr::V6))
+    }
+}
+
+/// What stands in [`AddressRecord::endpoint`] for a network's gateway, whose node is all zeros.
+pub const GATEWAY_HOLDER: &str = "gateway";
+
+/// `addresses/<net>/<address>`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddressRecord {
+    /// An endpoint id or [`GATEWAY_HOLDER`].
+    pub endpoint: String,
+    pub node: NodeId,
+    pub nonce: Nonce,
+    /// Unix time in seconds.
+    pub since: u64,
+}
+
+impl AddressRecord {
+    /// The claim of a network's gateway, made with the network.
+    pub fn gateway() -> Self {
+        Self {
+            endpoint: GATEWAY_HOLDER.to_owned(),
+            node: NodeId::new(0),
+            nonce: Nonce::random(),
+            since: unix_now(),
+        }
+    }
+
+    /// A new claim; its nonce is its own.
+    pub fn claim(owner: &Owner) -> Self {
+        Self {
+            endpoint: owner.endpoint.to_string(),
+            node: owner.node,
+            nonce: Nonce::random(),
+            since: unix_now(),
+        }
+    }
+
+    pub fn is_held_by(&self, owner: &Owner) -> bool {
+        self.node == owner.node && self.endpoint == owner.endpoint.as_str()
+    }
+}
+
+/// Seconds since 1970; 0 on a clock before it.
+fn unix_now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |age| age.as_secs())
+}
+
+/// Who holds an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    pub node: NodeId,
+    pub endpoint: EndpointId,
+}
+
+/// `index/<net>/n/<bucket>/<node>`: how often that node's endpoints on that network changed, and
+/// how many there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revision {
+    /// Never repeats: Consul wakes nobody when an identical value is written.
+    pub rev: u64,
+    pub endpoints: u64,
+}
+
+/// `index/<net>/b/<bucket>`: which endpoint changed last. A hint, not data: whoever may write it
+/// can wake others in vain and nothing else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hint {
+    pub node: NodeId,
+    pub endpoint: EndpointId,
+    pub rev: u64,
+}
+
+impl Hint {
+    /// The value of a bucket that no endpoint has used yet.
+    pub const NONE: &str = "\"\"";
+
+    /// The value to store, a JSON string.
+    pub fn encode(&self) -> Vec<u8> {
+        format!("\"{} {} {}\"", self.node, self.endpoint, self.rev).into_bytes()
+    }
+
+    /// `None` for the empty hint and for one that is not understood.
+    pub fn decode(value: &[u8]) -> Option<Self> {
+        let text: String = serde_json::from_slice(value).ok()?;
+        let mut parts = text.split(' ');
+        let hint = Self {
+            node: parts.next()?.parse().ok()?,
+            endpoint: parts.next()?.parse().ok()?,
+            rev: parts.next()?.parse().ok()?,
+        };
+        parts.next().is_none().then_some(hint)
+    }
+}
+
+/// A record as it is stored.
+///
+/// Cannot fail for the types above: their maps have strings as keys. Should one of a caller's own
+/// do, the value is `null`, which every reader reports as corrupt.
+pub fn encode<T: Serialize>(record: &T) -> Vec<u8> {
+    serde_json::to_vec(record).unwrap_or_else(|_| b"null".to_vec())
+}

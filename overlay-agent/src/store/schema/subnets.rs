@@ -1,0 +1,44 @@
+//! Arithmetic of subnets.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::{IpNet, Ipv4Net};
+
+/// Networks that were made without a subnet get a /16 of this.
+const DEFAULT_POOL: Ipv4Addr = Ipv4Addr::new(10, 64, 0, 0);
+/// How many /16 the default pool, a /10, has.
+const DEFAULT_SUBNETS: u32 = 64;
+
+/// An address of a subnet that no host may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edge {
+    /// The subnet's own address; for IPv6 the subnet-router anycast (RFC 4291, section 2.6.1).
+    First,
+    /// IPv4's directed broadcast.
+    Broadcast,
+}
+
+/// Whether two subnets share an address. Subnets either nest or are apart.
+pub fn overlap(a: &IpNet, b: &IpNet) -> bool {
+    a.contains(b) || b.contains(a)
+}
+
+pub fn edge(subnet: &IpNet, ip: IpAddr) -> Option<Edge> {
+    if ip == subnet.network() {
+        return Some(Edge::First);
+    }
+    if ip.is_ipv4() && ip == subnet.broadcast() {
+        return Some(Edge::Broadcast);
+    }
+    None
+}
+
+/// The first /16 of 10.64.0.0/10 that overlaps none of `taken`.
+pub fn first_free(taken: &[IpNet]) -> Option<IpNet> {
+    (0..DEFAULT_SUBNETS).find_map(|number| {
+        let address = Ipv4Addr::from_bits(DEFAULT_POOL.to_bits() + (number << 16));
+        let candidate = IpNet::V4(Ipv4Net::new(address, 16).ok()?);
+        let free = taken.iter().all(|other| !overlap(other, &candidate));
+        free.then_some(candidate)
+    })
+}

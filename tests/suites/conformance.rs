@@ -1,0 +1,143 @@
+//! What the agent needs of its store. The same cases run against a real Consul and against the
+//! embedded store, so that one client and one code path are enough.
+
+mod faults;
+mod ipam;
+mod kv;
+mod networks;
+mod nodes;
+mod publish;
+mod session;
+mod txn;
+mod watch;
+
+use std::future::Future;
+use std::net::Ipv4Addr;
+use std::pin::Pin;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use overlay_agent::store::schema::Keys;
+use overlay_agent::store::{Client, Registry, StoreConfig};
+use tests::consul::Consul;
+use tests::netns::Netns;
+use tests::workdir::WorkDir;
+
+use super::store_http::embedded::Running;
+
+/// A corner of the store that one case has to itself.
+struct Place {
+    url: String,
+    config: StoreConfig,
+    client: Client,
+    keys: Keys,
+    registry: Registry,
+}
+
+impl Place {
+    fn new(url: &str) -> Result<Self> {
+        let prefix = format!("conformance/{:016x}/", rand::random::<u64>());
+        Self::at(url, &prefix)
+    }
+
+    fn at(url: &str, prefix: &str) -> Result<Self> {
+        let config = StoreConfig::from_parts(Some(url), |_| None)?.with_prefix(prefix)?;
+        let client = Client::new(&config)?;
+        let keys = Keys::new(&config.prefix);
+        Ok(Self {
+            url: url.to_owned(),
+            registry: Registry::new(client.clone(), keys.clone()),
+            client,
+            keys,
+            config,
+        })
+    }
+
+    /// A key of no meaning to the schema.
+    fn key(&self, name: &str) -> String {
+        format!("{}free/{name}", self.config.prefix)
+    }
+}
+
+type Pending<'a> = Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
+
+/// One named case.
+#[derive(Clone, Copy)]
+struct Case {
+    name: &'static str,
+    run: fn(&Place) -> Pending<'_>,
+}
+
+/// Names the async functions of a module as cases.
+macro_rules! cases {
+    ($($name:ident),+ $(,)?) => {
+        pub(super) const CASES: &[super::Case] = &[$(super::Case {
+            name: concat!(module_path!(), "::", stringify!($name)),
+            run: |place| Box::pin($name(place)),
+        }),+];
+    };
+}
+use cases;
+
+/// Longest time for one case.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Runs every case against the store at `store_url` (`consul://HOST:PORT`), each under a prefix of
+/// its own, and names all that failed. Leaves nothing in the store.
+fn run_all(store_url: &str) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let all = [
+        kv::CASES,
+        txn::CASES,
+        session::CASES,
+        networks::CASES,
+        nodes::CASES,
+        publish::CASES,
+        ipam::CASES,
+        watch::CASES,
+        faults::CASES,
+    ];
+    let mut failed = Vec::new();
+    for case in all.concat() {
+        let place = Place::new(store_url)?;
+        let result = runtime.block_on(async {
+            let result = tokio::time::timeout(LIMIT, (case.run)(&place)).await;
+            let root = overlay_agent::store::client::TxnOp::delete_tree(&*place.config.prefix);
+            place.client.txn("clean up", &[root]).await?;
+            result?
+        });
+        match result {
+            Ok(()) => println!("ok     {}", case.name),
+            Err(error) => {
+                println!("FAILED {}: {error:#}", case.name);
+                failed.push(format!("{}: {error:#}", case.name));
+            }
+        }
+    }
+    if !failed.is_empty() {
+        bail!(
+            "{} of the store's cases failed:\n{}",
+            failed.len(),
+            failed.join("\n")
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn the_embedded_store_is_enough() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let server = Running::start(&dir.path().join("store"));
+    run_all(&server.base())?;
+    Ok(server.stop()?)
+}
+
+#[test]
+fn consul_is_enough() -> Result<()> {
+    let netns = Netns::new("conform")?;
+    let work = WorkDir::new("conform")?;
+    let consul = Consul::start(&netns, Ipv4Addr::LOCALHOST.into(), work.path())?;
+    netns.run(|| run_all(&consul.url()))
+}

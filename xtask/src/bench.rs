@@ -1,0 +1,93 @@
+//! `cargo xtask bench`.
+
+mod arms;
+mod measure;
+mod report;
+
+use std::{fs, path::PathBuf};
+
+use anyhow::{Context as _, Result};
+use clap::ValueEnum;
+use tests::{agent, interrupt, names::require_root, workdir::WorkDir};
+
+use self::{
+    arms::{Arm, Setup},
+    measure::{Effort, Metric},
+    report::Report,
+};
+use crate::{
+    build,
+    setup::{Program, programs},
+};
+
+/// Compare the data paths on this machine: two hosts on one cable; needs root
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Few short rounds (under two minutes)
+    #[arg(long)]
+    quick: bool,
+    /// Also write the medians to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Only these data paths
+    #[arg(long, value_enum, value_delimiter = ',', ignore_case = true, default_values_t = Arm::value_variants().to_vec())]
+    arms: Vec<Arm>,
+    /// Only these measurements
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Metric::value_variants().to_vec())]
+    metrics: Vec<Metric>,
+}
+
+pub(crate) fn exec(args: &Args) -> Result<()> {
+    require_root().context("the benchmark makes network namespaces")?;
+    programs(&[
+        Program::IP,
+        Program::BRIDGE,
+        Program::PING,
+        Program::IPERF3,
+        Program::QPERF,
+        Program::TASKSET,
+    ])?;
+    if args.arms.contains(&Arm::S) {
+        agent::use_binary(build::agent(true)?);
+    }
+    interrupt::install()?;
+
+    let report = measure_all(args)?;
+    println!("\n{report}");
+    if let Some(path) = &args.json {
+        let text = serde_json::to_string(&report.json()).context("write the medians as JSON")?;
+        fs::write(path, text + "\n").with_context(|| format!("write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// All data paths are there at once, and each round starts with another one: what else this
+/// machine does at some moment then hits all of them alike.
+fn measure_all(args: &Args) -> Result<Report> {
+    let effort = if args.quick {
+        Effort::QUICK
+    } else {
+        Effort::FULL
+    };
+    let work = WorkDir::new("bench")?;
+    let mut setups = Vec::new();
+    for &arm in &args.arms {
+        let folder = work.folder(arm.letter())?;
+        setups.push(Setup::new(arm, folder).with_context(|| format!("set up {}", arm.title()))?);
+    }
+    let mut report = Report::default();
+    for round in 0..effort.rounds {
+        eprintln!("round {} of {}", round + 1, effort.rounds);
+        for &metric in &args.metrics {
+            for turn in 0..setups.len() {
+                interrupt::check()?;
+                let setup = &setups[(round + turn) % setups.len()];
+                let value = metric.measure(&setup.path()?, effort).with_context(|| {
+                    format!("measure {} of {}", metric.name(), setup.arm.title())
+                })?;
+                report.add(metric, setup.arm, value);
+            }
+        }
+    }
+    Ok(report)
+}
