@@ -8,7 +8,7 @@ use tests::capture::{Capture, fields};
 use tests::kernel_overlay::KernelOverlay;
 use tests::lab::UNDERLAY;
 use tests::traffic::tcp::transfer;
-use tests::traffic::udp;
+use tests::traffic::udp::{self, UdpCounter};
 
 use crate::support::{Container, StoreKind, World, network, reachable};
 
@@ -54,6 +54,7 @@ fn with_a_linux_bridge_and_vxlan() -> Result<()> {
     reachable(&ours, &theirs, 10)?;
     for port in 6000..6016 {
         let to = (IpAddr::V4(LINUX_IP), port).into();
+        let _listener = UdpCounter::start(&theirs.netns, to, None)?;
         udp::send(&ours.netns, to, 100, 5, std::time::Duration::ZERO)?;
     }
     let file = capture.stop()?;
@@ -77,7 +78,7 @@ fn decoded(file: &std::path::Path, source: Ipv4Addr) -> Result<()> {
         "udp.checksum",
         "vxlan.flags",
         "vxlan.vni",
-        "vxlan.reserved_8",
+        "vxlan.reserved8",
         "ip.checksum.status",
         "ip.flags.df",
     ];
