@@ -59,13 +59,13 @@ impl Place {
     }
 }
 
-type Running<'a> = Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
+type Pending<'a> = Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
 
 /// One named case.
 #[derive(Clone, Copy)]
 struct Case {
     name: &'static str,
-    run: fn(&Place) -> Running<'_>,
+    run: fn(&Place) -> Pending<'_>,
 }
 
 /// Names the async functions of a module as cases.
