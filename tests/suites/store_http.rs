@@ -31,6 +31,7 @@ pub(crate) const CHECKS: &[Check] = &[
         "what is absent wakes on any change",
         blocking::what_is_absent_wakes_on_any_change,
     ),
+    ("sessions are watched", blocking::sessions_are_watched),
     ("a wait ends in time", blocking::a_wait_ends_in_time),
     (
         "a session ends unless renewed",

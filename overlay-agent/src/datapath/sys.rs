@@ -1,5 +1,6 @@
 //! The BPF system calls on pinned links that aya has no words for: which device a link is on,
-//! and detaching it at once. Removing the pin alone detaches too, but only some time later.
+//! and detaching it at once. Removing the pin alone detaches only when nobody holds the link any
+//! more.
 
 use std::ffi::CString;
 use std::io;

@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use aya::maps::{HashMap, MapData, MapInfo};
+use aya::programs::links::PinnedLink;
+use aya::programs::{SchedClassifier, TcAttachType};
 use overlay_agent::datapath::rows::Change;
 use overlay_agent::datapath::{Datapath, DatapathError, TablesError, XdpMode, detach_all};
 use overlay_agent::host::endpoint::{self, NewEndpoint};
@@ -14,6 +17,7 @@ use overlay_common::layout::PeerValue;
 use overlay_common::maps;
 use overlay_common::net::{IpKey, MacAddr};
 use tests::netns::Netns;
+use tokio::time::timeout;
 
 use super::world::{self, HOST_IP, NEIGHBOR_IP, UNDERLAY, World};
 
@@ -140,13 +144,23 @@ fn detach_leaves_the_host_as_it_was() {
         let watcher = NextHopWatcher::spawn(HOST_IP.parse().unwrap()).unwrap();
         watcher.set_peers([NEIGHBOR_IP.parse().unwrap()].into());
         let hops = &mut watcher.subscribe();
-        hops.wait_for(|hops| hops.values().any(|hop| hop.mac.is_some()))
+        let resolved = hops.wait_for(|hops| hops.values().any(|hop| hop.mac.is_some()));
+        timeout(Duration::from_secs(10), resolved)
             .await
+            .unwrap()
             .unwrap();
         drop(watcher);
-        // The data path in use, as when `detach` runs beside the agent.
+        // In use, as when `detach` runs beside the agent, and a link held by somebody else.
+        let held = PinnedLink::from_pin(world.paths().links().join("from_underlay")).unwrap();
         let detached = detach_all(&world.paths()).await;
-        drop(datapath);
+        assert_eq!(
+            SchedClassifier::query_tcx(UNDERLAY, TcAttachType::Ingress)
+                .unwrap()
+                .1
+                .len(),
+            0
+        );
+        drop((datapath, held));
         detached
     });
     assert!(detached.errors.is_empty(), "{:?}", detached.errors);
@@ -218,7 +232,7 @@ fn a_lost_device_does_not_stop_the_next_run() {
     });
     drop(container);
     world.host.ip(&["link", "delete", "ovx0"]).unwrap();
-    tests::wait::eventually(std::time::Duration::from_secs(5), || {
+    tests::wait::eventually(Duration::from_secs(5), || {
         // A namespace's devices go some time after it.
         match world.host.ip(&["link", "show", DEVICE]) {
             Ok(_) => anyhow::bail!("{DEVICE} is still there"),

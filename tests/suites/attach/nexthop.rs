@@ -22,6 +22,11 @@ fn peers(texts: &[&str]) -> BTreeSet<IpAddr> {
     texts.iter().map(|text| ip(text)).collect()
 }
 
+fn is_managed(world: &World) -> bool {
+    let entries = world.host.ip(&["-details", "neigh"]).unwrap();
+    entries.contains("managed")
+}
+
 fn mac_of(netns: &Netns) -> MacAddr {
     let link: String = netns.ip(&["-brief", "link", "show", UNDERLAY]).unwrap();
     link.split_whitespace().nth(2).unwrap().parse().unwrap()
@@ -60,8 +65,7 @@ fn resolved_without_traffic_and_followed() {
         assert_eq!(hop.mac, Some(there));
         assert_eq!((hop.source_mac, hop.source_ip), (here, ip(HOST_IP)));
         assert_eq!(hop.mtu, 1500);
-        let entry = world.host.ip(&["-details", "neigh"]).unwrap();
-        assert!(entry.contains("managed"), "{entry}");
+        assert!(is_managed(&world));
 
         let new = "02:00:00:00:00:99";
         world
@@ -90,8 +94,15 @@ fn resolved_without_traffic_and_followed() {
         })
         .await;
 
-        // Somebody flushes the table: resolved again, without traffic.
+        // Somebody flushes the table: the entry is there again, without traffic.
         world.host.ip(&["neigh", "flush", "dev", UNDERLAY]).unwrap();
+        timeout(PATIENCE, async {
+            while !is_managed(&world) {
+                hops.changed().await.unwrap();
+            }
+        })
+        .await
+        .unwrap();
         until(&mut hops, NEIGHBOR_IP, |hop| {
             hop.is_some_and(|hop| hop.mac.is_some())
         })
@@ -99,8 +110,7 @@ fn resolved_without_traffic_and_followed() {
 
         watcher.set_peers(BTreeSet::new());
         until(&mut hops, NEIGHBOR_IP, |hop| hop.is_none()).await;
-        let entry = world.host.ip(&["-details", "neigh"]).unwrap();
-        assert!(!entry.contains("managed"), "{entry}");
+        assert!(!is_managed(&world));
     });
 }
 
@@ -143,6 +153,40 @@ fn routes_are_followed() {
             .ip(&["route", "delete", "198.51.100.0/24"])
             .unwrap();
         until(&mut hops, far, |hop| hop.is_none()).await;
+    });
+}
+
+#[test]
+fn the_other_device_when_one_goes_down() {
+    let world = World::new();
+    world.host.connect("eth1", &world.neighbor, "eth1").unwrap();
+    for (netns, address) in [
+        (&world.host, "203.0.113.1/24"),
+        (&world.neighbor, "203.0.113.2/24"),
+    ] {
+        netns
+            .ip(&["address", "add", address, "dev", "eth1"])
+            .unwrap();
+    }
+    let far = "198.51.100.7";
+    for (via, metric) in [(NEIGHBOR_IP, "100"), ("203.0.113.2", "200")] {
+        let route = ["route", "add", "198.51.100.0/24", "via", via];
+        world
+            .host
+            .ip(&[route.as_slice(), &["metric", metric]].concat())
+            .unwrap();
+    }
+    world.on_host(async || {
+        let watcher = NextHopWatcher::spawn(ip("203.0.113.1")).unwrap();
+        let mut hops = watcher.subscribe();
+        watcher.set_peers(peers(&[far]));
+        let first = until(&mut hops, far, |hop| hop.is_some()).await.unwrap();
+        // The kernel does not announce that this takes a route away.
+        world.host.ip(&["link", "set", UNDERLAY, "down"]).unwrap();
+        until(&mut hops, far, |hop| {
+            hop.is_some_and(|hop| hop.ifindex != first.ifindex && hop.mac.is_some())
+        })
+        .await;
     });
 }
 

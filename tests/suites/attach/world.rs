@@ -113,17 +113,20 @@ impl World {
 }
 
 pub async fn open(paths: Paths, device: &str, xdp: XdpMode) -> Result<Datapath, DatapathError> {
+    Datapath::open(&settings(device, xdp).await, paths).await
+}
+
+pub async fn settings(device: &str, xdp: XdpMode) -> Settings {
     let netlink = Netlink::open().unwrap();
     let underlay = underlay::choose(&netlink, None, Some(device))
         .await
         .unwrap();
-    let settings = Settings {
+    Settings {
         underlay,
         port: PORT,
         xdp,
         log_drops: false,
-    };
-    Datapath::open(&settings, paths).await
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -40,10 +40,14 @@ impl Scope {
         assert_eq!(self.server.send("DELETE", &target, b"").status, 200);
     }
 
-    /// Reads `name`, which may have parameters, and reads it again to wait for news.
+    /// Watches a key or a prefix of the scope.
     fn watch(&self, name: &str) -> Blocked {
-        let target = format!("{}{name}", self.prefix);
-        let index = self.server.get(&target).index();
+        self.watch_target(&format!("{}{name}", self.prefix))
+    }
+
+    /// Reads `target`, which may have parameters, and reads it again to wait for news.
+    fn watch_target(&self, target: &str) -> Blocked {
+        let index = self.server.get(target).index();
         let and = if target.contains('?') { '&' } else { '?' };
         let target = format!("{target}{and}index={index}&wait={}s", WAIT.as_secs());
         let (tell, answer) = channel();
@@ -156,6 +160,32 @@ pub(crate) fn what_is_absent_wakes_on_any_change(base: &str) {
     let watch = scope.watch("late");
     scope.put("late", "here");
     assert_eq!(watch.wakes("its creation").status, 200);
+}
+
+pub(crate) fn sessions_are_watched(base: &str) {
+    let scope = Scope::new(base);
+    let create = || {
+        let created = scope
+            .server
+            .put("/v1/session/create", r#"{"NodeChecks":[]}"#);
+        let created: serde_json::Value = serde_json::from_slice(&created.body).unwrap();
+        created["ID"].as_str().unwrap().to_owned()
+    };
+    let destroy = |id: &str| scope.server.put(&format!("/v1/session/destroy/{id}"), "");
+    let first = create();
+    let list = scope.watch_target("/v1/session/list");
+    list.sleeps("a list of sessions");
+    let second = create();
+    let answer = list.wakes("a session");
+    assert!(answer.text().contains(&second), "{}", answer.text());
+
+    let info = scope.watch_target(&format!("/v1/session/info/{first}"));
+    info.sleeps("a session");
+    scope.put("a", "unrelated");
+    destroy(&first);
+    let answer = info.wakes("its end");
+    assert_eq!(answer.text().trim(), "[]");
+    destroy(&second);
 }
 
 pub(crate) fn a_wait_ends_in_time(base: &str) {

@@ -1,5 +1,7 @@
 //! What a store keeps when it is stopped and started.
 
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -28,6 +30,8 @@ fn keys_and_indexes_survive_and_sessions_do_not() {
     let created = server.put("/v1/session/create", create);
     let created: serde_json::Value = serde_json::from_slice(&created.body).unwrap();
     let session = created["ID"].as_str().unwrap();
+    let listed = server.get("/v1/session/list").text();
+    assert!(listed.contains(session), "{listed}");
     for target in ["a?flags=9", "b/1", "b/2", "c", "empty"] {
         server.put(&format!("/v1/kv/{target}"), target.get(..1).unwrap());
     }
@@ -52,6 +56,7 @@ fn keys_and_indexes_survive_and_sessions_do_not() {
     assert!(locked.index() > last, "released without a new index");
     let renewed = server.put(&format!("/v1/session/renew/{session}"), "");
     assert_eq!(renewed.status, 404);
+    assert_eq!(server.get("/v1/session/list").text(), "[]");
     server.put("/v1/kv/c", "newest");
     assert!(server.get("/v1/kv/c").index() > locked.index());
     running.stop().unwrap();
@@ -64,8 +69,11 @@ fn a_stopping_store_answers_who_waits_and_lets_the_file_go() {
     let server = Server::new(&running.base());
     server.put("/v1/kv/a", "old");
     let index = server.get("/v1/kv/a").index();
-    // Connected, but says nothing: must not hold the store up.
-    let idle = std::net::TcpStream::connect(running.base().trim_start_matches("http://")).unwrap();
+    // Neither who says nothing nor who stops in mid-sentence may hold the store up.
+    let connect = || TcpStream::connect(running.base().trim_start_matches("http://")).unwrap();
+    let silent = connect();
+    let mut stuck = connect();
+    stuck.write_all(b"GET /v1/kv/a HTTP/1.1\r\n").unwrap();
     let waiting = std::thread::spawn(move || {
         let target = format!("/v1/kv/a?index={index}&wait=60s");
         server.get(&target)
@@ -80,7 +88,7 @@ fn a_stopping_store_answers_who_waits_and_lets_the_file_go() {
     );
     let answer = waiting.join().unwrap();
     assert_eq!((answer.status, answer.index()), (200, index));
-    drop(idle);
+    drop((silent, stuck));
     EmbeddedStore::open(&file.path).unwrap();
 }
 

@@ -43,6 +43,9 @@ fn a_unix_socket_is_served_too() {
     let leader = ask(&format!("GET /v1/status/leader {rest}\r\n"));
     assert!(leader.ends_with("store.sock\""), "{leader}");
 
+    let agent = ask(&format!("GET /v1/agent/self {rest}\r\n"));
+    assert!(agent.contains(r#""Server":true"#), "{agent}");
+
     stop.send(()).unwrap();
     runtime.block_on(serving).unwrap().unwrap();
 }

@@ -241,12 +241,19 @@ impl Task {
                     }
                     Stale::Routes
                 }
+                // Devices come and go with IPv6 routes and addresses, which are none of ours.
                 RouteNetlinkMessage::NewRoute(message) | RouteNetlinkMessage::DelRoute(message)
                     if message.header.address_family != self.family() =>
                 {
                     return false;
                 }
-                // Routes, rules, addresses and next hop objects.
+                RouteNetlinkMessage::NewAddress(message)
+                | RouteNetlinkMessage::DelAddress(message)
+                    if message.header.family != self.family() =>
+                {
+                    return false;
+                }
+                // Routes, addresses, rules and next hop objects.
                 _ => Stale::Routes,
             },
             // The kernel had more to say than the socket could hold.

@@ -72,7 +72,7 @@ where
         }
     };
     let serving = axum::serve(listener, router).with_graceful_shutdown(stop);
-    // A connection that never sent a request is not closed by a graceful shutdown.
+    // A graceful shutdown waits for half-sent requests, however long they take.
     let out_of_time = async {
         engine.stopped_waiting().await;
         tokio::time::sleep(GRACE).await;
