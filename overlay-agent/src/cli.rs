@@ -56,8 +56,10 @@ enum Command {
 
 /// Parses the arguments and does what they say.
 pub fn main() -> ExitCode {
-    // Usage errors end here, with exit code 2.
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
     log_to_stderr();
     match execute(cli) {
         Ok(()) => ExitCode::SUCCESS,
@@ -110,6 +112,21 @@ fn log_to_stderr() {
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
+}
+
+/// Help and version as clap prints them; an error in one line, as all of ours.
+fn usage(error: &clap::Error) -> ExitCode {
+    let text = error.to_string();
+    match text.strip_prefix("error: ") {
+        Some(text) if error.use_stderr() => {
+            // After the first paragraph come usage and hints.
+            let what = text.split("\n\n").next().unwrap_or(text);
+            eprintln!("error: {}; `--help` says more", one_line(what));
+        }
+        // Nothing can be done about a closed stdout.
+        _ => drop(error.print()),
+    }
+    u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
 /// Some sources of errors speak in several lines.

@@ -52,7 +52,7 @@ pub struct Locations {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Settings {
     /// Consul's address (`http://`, `https://`, `unix://`, `consul://` or HOST:PORT) or
-    /// `embedded` [default: $CONSUL_HTTP_ADDR, else embedded]
+    /// `embedded` [default: `$CONSUL_HTTP_ADDR`, else embedded]
     #[arg(long, env = "OVERLAY_STORE", value_name = "URL|embedded")]
     pub store: Option<String>,
     /// First part of every key in the store [default: overlay/]

@@ -14,4 +14,5 @@ mod register;
 pub mod start;
 mod status;
 mod sync;
+mod utc;
 pub mod view;

@@ -81,8 +81,8 @@ async fn status(State(agent): Shared) -> Json<Status> {
     Json(agent.status().await)
 }
 
-async fn networks(State(agent): Shared) -> Json<Vec<Network>> {
-    Json(agent.networks())
+async fn networks(State(agent): Shared) -> Answer<Vec<Network>> {
+    Ok(Json(agent.networks()?))
 }
 
 async fn network(State(agent): Shared, Path(name): Path<String>) -> Answer<Network> {
@@ -100,8 +100,8 @@ async fn remove_network(State(agent): Shared, Path(name): Path<String>) -> Answe
     to_the_end(async move { agent.remove_network(&name).await }).await
 }
 
-async fn endpoints(State(agent): Shared) -> Json<Vec<Endpoint>> {
-    Json(agent.endpoints())
+async fn endpoints(State(agent): Shared) -> Answer<Vec<Endpoint>> {
+    Ok(Json(agent.endpoints()?))
 }
 
 async fn endpoint(State(agent): Shared, Path(name): Path<String>) -> Answer<Endpoint> {
@@ -119,8 +119,8 @@ async fn remove_endpoint(State(agent): Shared, Path(name): Path<String>) -> Answ
     to_the_end(async move { agent.remove_endpoint(&name).await }).await
 }
 
-async fn nodes(State(agent): Shared) -> Json<Vec<Node>> {
-    Json(agent.nodes())
+async fn nodes(State(agent): Shared) -> Answer<Vec<Node>> {
+    Ok(Json(agent.nodes()?))
 }
 
 async fn add_node(State(agent): Shared, Json(request): Json<NodeRequest>) -> Answer<Node> {

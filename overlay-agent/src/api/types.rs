@@ -145,8 +145,10 @@ pub struct Underlay {
 pub struct Store {
     pub address: String,
     pub up: bool,
-    /// Seconds since the Unix epoch; `None` while up.
-    pub down_since: Option<u64>,
+    /// RFC 3339 in UTC; `None` while up.
+    pub down_since: Option<String>,
+    /// How long ago that is.
+    pub down_seconds: Option<u64>,
     /// Why it is down.
     pub error: Option<String>,
 }

@@ -49,7 +49,7 @@ struct Create {
     /// Number of the network on the wire, 1 to 16777215 [default: a free one]
     #[arg(long, value_name = "N")]
     vni: Option<Vni>,
-    /// Address that no endpoint gets [default: the first of the first subnet]
+    /// Address that no endpoint gets [default: none]
     #[arg(long, value_name = "IP")]
     gateway: Option<IpAddr>,
     /// Largest IP packet in bytes [default: the underlay's less 50, on each host]

@@ -35,15 +35,17 @@ impl Agent {
         Ok(())
     }
 
-    pub fn networks(&self) -> Vec<Network> {
+    pub fn networks(&self) -> Result<Vec<Network>, AgentError> {
+        self.require_synced()?;
         let state = self.state();
         let networks = state.view.networks.iter();
-        networks
+        Ok(networks
             .map(|(name, record)| shown_network(&state, name, record))
-            .collect()
+            .collect())
     }
 
     pub fn network_named(&self, name: &str) -> Result<Network, AgentError> {
+        self.require_synced()?;
         let state = self.state();
         match state.view.networks.get(name) {
             Some(record) => Ok(shown_network(&state, name, record)),
@@ -71,12 +73,13 @@ impl Agent {
         Ok(())
     }
 
-    pub fn nodes(&self) -> Vec<Node> {
+    pub fn nodes(&self) -> Result<Vec<Node>, AgentError> {
+        self.require_synced()?;
         let state = self.state();
         let nodes = state.view.nodes.iter();
-        nodes
+        Ok(nodes
             .map(|(id, record)| self.shown_node(*id, record))
-            .collect()
+            .collect())
     }
 
     fn shown_node(&self, id: NodeId, record: &NodeRecord) -> Node {

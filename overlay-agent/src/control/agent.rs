@@ -9,6 +9,7 @@ use overlay_common::net::Vni;
 use tokio::sync::watch;
 
 use super::desired::PeerEnd;
+use super::error::AgentError;
 use super::problem::Problem;
 use super::view::View;
 use crate::config::Config;
@@ -87,6 +88,16 @@ impl Agent {
     /// Whether the data path has been brought in line with the store since the start.
     pub fn is_synced(&self) -> bool {
         *self.synced.borrow() > 0
+    }
+
+    /// Refuses before the first sync: nothing is not the same as not known.
+    pub(super) fn require_synced(&self) -> Result<(), AgentError> {
+        if self.is_synced() {
+            return Ok(());
+        }
+        Err(AgentError::NotSynced {
+            address: self.registry.client().address().to_owned(),
+        })
     }
 
     /// Waits until what was just written to the store has come back and is in the data path, so

@@ -86,15 +86,6 @@ impl Agent {
         Ok(())
     }
 
-    fn require_synced(&self) -> Result<(), AgentError> {
-        if self.is_synced() {
-            return Ok(());
-        }
-        Err(AgentError::NotSynced {
-            address: self.registry.client().address().to_owned(),
-        })
-    }
-
     /// A network; asked for in the store when it is not known here, as it may be a moment old.
     async fn network(&self, name: &str) -> Result<Network, AgentError> {
         if let Some(record) = self.state().view.networks.get(name).cloned() {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::agent::{Agent, LocalEndpoint, device_name};
@@ -24,7 +24,9 @@ const FIRST_HOPS: Duration = Duration::from_secs(1);
 type Latest = watch::Receiver<Option<Arc<Snapshot>>>;
 
 /// Runs for as long as the agent: three blocking queries and the kernel's announcements.
-pub(super) async fn run(agent: Arc<Agent>) {
+/// Starts when the store is `prepared`: a fresh one cannot be told from one that hides its keys.
+pub(super) async fn run(agent: Arc<Agent>, prepared: Arc<Notify>) {
+    prepared.notified().await;
     let (client, keys) = (agent.registry.client(), agent.registry.keys());
     let watch = |folder| PrefixWatch::new(client.clone(), keys, folder).spawn();
     let networks = watch(keys.networks());

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -12,21 +13,23 @@ use super::agent::Agent;
 use super::problem::Problem;
 use crate::store::client::SessionId;
 use crate::store::schema::{Extra, NodeRecord};
-use crate::store::{RegistryError, Session};
+use crate::store::{ErrorKind, RegistryError, Session};
 
 /// Consul ends a session after twice this time at the latest.
 const TTL: Duration = Duration::from_secs(30);
 
 /// Pause after a refusal. An unreachable store is waited for by the session.
 const RETRY: Duration = Duration::from_secs(5);
+const RETRY_UNREACHABLE: Duration = Duration::from_secs(1);
 
 /// How long ending the session may take at the end.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// Prepares the store and keeps this host registered until `shutdown`.
-pub(super) async fn run(agent: Arc<Agent>, shutdown: CancellationToken) {
+/// Prepares the store and keeps this host registered until `shutdown`. `prepared` is told when
+/// the store can be followed.
+pub(super) async fn run(agent: Arc<Agent>, prepared: Arc<Notify>, shutdown: CancellationToken) {
     tokio::select! {
-        () = prepare(&agent) => {}
+        () = prepare(&agent, &prepared) => {}
         () = shutdown.cancelled() => return,
     }
     let file = agent.config.state_dir.join("session");
@@ -53,11 +56,20 @@ pub(super) async fn run(agent: Arc<Agent>, shutdown: CancellationToken) {
 }
 
 /// Makes the folders of a fresh store. Waits while the store is unreachable.
-async fn prepare(agent: &Agent) {
+async fn prepare(agent: &Agent, prepared: &Notify) {
     while let Err(error) = agent.registry.init().await {
+        let unreachable =
+            matches!(&error, RegistryError::Store(error) if error.kind() == ErrorKind::Unreachable);
         note(agent, Some(error));
-        sleep(RETRY).await;
+        if unreachable {
+            sleep(RETRY_UNREACHABLE).await;
+        } else {
+            // A store that refuses to be written may still be read.
+            prepared.notify_one();
+            sleep(RETRY).await;
+        }
     }
+    prepared.notify_one();
     note(agent, None);
 }
 

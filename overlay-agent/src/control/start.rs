@@ -2,14 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use tokio::net::UnixListener;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -27,6 +27,9 @@ use crate::store::embedded::EmbeddedStore;
 use crate::store::schema::{Keys, rules};
 use crate::store::{Client, ErrorKind, Registry, StoreConfig};
 
+/// `sun_path` of unix(7), less the terminating zero.
+const SOCKET_PATH_MAX: usize = 107;
+
 /// How long the store is given to refuse us before anything is made.
 const PROBE: Duration = Duration::from_secs(3);
 
@@ -41,9 +44,14 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     let metrics_listener = http::listen(config.metrics_addr).await?;
 
     let store = store_config(&config)?;
-    if let Some(store) = embedded(&config, shutdown.clone())? {
-        tokio::spawn(store);
-    }
+    // Ended last: this host is still registered there until then.
+    let store_end = CancellationToken::new();
+    let _end_store = store_end.clone().drop_guard();
+    let _store_file = if uses_embedded(&config) {
+        Some(serve_embedded(&config, store_end.clone())?)
+    } else {
+        None
+    };
     let client = Client::new(&store)?;
     probe(&client, &Keys::new(&store.prefix)).await?;
     let registry = Registry::new(client, Keys::new(&store.prefix));
@@ -87,10 +95,15 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     };
     let stopped = || shutdown.clone().cancelled_owned();
     let metrics = tokio::spawn(http::serve(metrics_listener, served, stopped()));
-    let api = listen(&agent.config.agent_socket())?;
+    let (api, _api_file) = listen(&agent.config.agent_socket())?;
     let api = tokio::spawn(server::serve(api, Arc::clone(&agent), stopped()));
-    let following = tokio::spawn(follow::run(Arc::clone(&agent)));
-    let registered = tokio::spawn(register::run(Arc::clone(&agent), shutdown.clone()));
+    let prepared = Arc::new(Notify::new());
+    let following = tokio::spawn(follow::run(Arc::clone(&agent), Arc::clone(&prepared)));
+    let registered = tokio::spawn(register::run(
+        Arc::clone(&agent),
+        prepared,
+        shutdown.clone(),
+    ));
     info!(
         node = agent.name,
         id = %node,
@@ -104,7 +117,6 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     // Commands that are being carried out are finished.
     drop(agent.operations.lock().await);
     registered.await.context("deregister")?;
-    let _ = fs::remove_file(agent.config.agent_socket());
     // Clients that keep their connections open would hold the end up.
     metrics.abort();
     api.abort();
@@ -181,21 +193,16 @@ fn store_config(config: &Config) -> Result<StoreConfig> {
 }
 
 /// The store in this process, when none is configured.
-fn embedded(
-    config: &Config,
-    shutdown: CancellationToken,
-) -> Result<Option<impl Future<Output = ()> + use<>>> {
-    if !uses_embedded(config) {
-        return Ok(None);
-    }
+fn serve_embedded(config: &Config, end: CancellationToken) -> Result<SocketFile> {
     let store = EmbeddedStore::open(&config.store_file())?;
-    let listener = listen(&config.store_socket())?;
+    let (listener, file) = listen(&config.store_socket())?;
     info!(file = %config.store_file().display(), "using the embedded store");
-    Ok(Some(async move {
-        if let Err(error) = store.serve_unix(listener, shutdown.cancelled_owned()).await {
+    tokio::spawn(async move {
+        if let Err(error) = store.serve_unix(listener, end.cancelled_owned()).await {
             tracing::error!("the embedded store ended: {:#}", anyhow::Error::from(error));
         }
-    }))
+    });
+    Ok(file)
 }
 
 /// A store that refuses us is an error of the settings, and is told before anything is made. One
@@ -234,23 +241,33 @@ fn ready(agent: &Arc<Agent>) -> Arc<AtomicBool> {
     ready
 }
 
+/// The file of a socket, removed with it.
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
 /// A unix socket for root alone, in the place of one that an earlier run has left. The run lock
 /// is held: nobody serves that one.
-pub fn listen(path: &Path) -> Result<UnixListener> {
+fn listen(path: &Path) -> Result<(UnixListener, SocketFile)> {
     let context = || format!("listen on {}", path.display());
+    if path.as_os_str().len() > SOCKET_PATH_MAX {
+        bail!(
+            "{}: the path is too long for a socket: choose a shorter --run-dir",
+            context()
+        );
+    }
     match fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             return Err(error).with_context(context);
         }
         _ => {}
     }
-    if path.as_os_str().len() > 107 {
-        bail!(
-            "{}: the path is too long for a socket: choose a shorter --run-dir",
-            context()
-        );
-    }
     let listener = UnixListener::bind(path).with_context(context)?;
+    let file = SocketFile(path.to_owned());
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).with_context(context)?;
-    Ok(listener)
+    Ok((listener, file))
 }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::agent::{Agent, State};
 use super::desired::network_mtu;
 use super::endpoints::network_name;
 use super::problem::Problem;
+use super::utc::utc;
 use crate::api::types::{NetworkStatus, Peer, Status, Store, Underlay};
 use crate::datapath::Tables;
 use crate::metrics::{Reading, StoreReading};
@@ -58,11 +58,13 @@ impl Agent {
     fn store_status(&self) -> Store {
         let client = self.registry.client();
         let health = client.health().view();
-        let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs());
         Store {
             address: client.address().to_owned(),
             up: health.up,
-            down_since: health.down_since.map(seconds),
+            down_since: health.down_since.map(utc),
+            down_seconds: health
+                .down_since
+                .map(|since| since.elapsed().unwrap_or_default().as_secs()),
             error: health.last_error.filter(|_| !health.up),
         }
     }

@@ -69,12 +69,16 @@ impl Agent {
         };
         let read = tables.read_rows()?;
         if let Some(known) = known {
+            let mut drift: BTreeMap<&str, u64> = BTreeMap::new();
             for change in plan(&known, &read) {
-                tracing::warn!("map {} was changed by somebody: repairing", change.map());
+                *drift.entry(change.map()).or_default() += 1;
+            }
+            for (map, entries) in drift {
+                tracing::warn!(map, entries, "somebody changed the data path: repairing");
                 self.metrics
                     .repairs
-                    .with_label_values(&[change.map()])
-                    .inc();
+                    .with_label_values(&[map])
+                    .inc_by(entries);
             }
         }
         Ok(read)

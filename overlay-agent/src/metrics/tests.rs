@@ -3,6 +3,8 @@ use std::collections::BTreeSet;
 use overlay_common::layout::{DropKey, PathStats, StatsKey};
 use overlay_common::{Direction, DropReason, FallbackCause};
 
+use prometheus::proto::LabelPair;
+
 use super::*;
 use crate::datapath::MapUse;
 
@@ -71,7 +73,7 @@ fn names_and_labels_are_the_contract() {
         .iter()
         .map(|family| {
             let metric = &family.get_metric()[0];
-            let labels: BTreeSet<_> = metric.get_label().iter().map(|pair| pair.name()).collect();
+            let labels: BTreeSet<_> = metric.get_label().iter().map(LabelPair::name).collect();
             let labels: Vec<_> = labels.into_iter().collect();
             (family.name().to_owned(), labels.join(" "))
         })

@@ -311,6 +311,25 @@ fn an_index_that_cannot_be_ours_is_replaced() {
     assert_ne!(repaired.peers[&key(3)].index, index);
 }
 
+#[test]
+fn an_index_that_anything_refers_to_is_not_given_away() {
+    let fixture = Fixture::two_hosts();
+    let rows = fixture.desired(&Rows::default()).rows;
+    let index = rows.peers[&key(2)].index;
+    for current in [
+        Rows {
+            tunnels: rows.tunnels.clone(),
+            ..Rows::default()
+        },
+        Rows {
+            stats_index: rows.stats_index.clone(),
+            ..Rows::default()
+        },
+    ] {
+        assert_ne!(fixture.desired(&current).rows.peers[&key(2)].index, index);
+    }
+}
+
 proptest! {
     /// Whatever the store says, the rows hang together, and a second look changes nothing.
     #[test]

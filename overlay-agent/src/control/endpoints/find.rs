@@ -10,16 +10,19 @@ use crate::store::schema::{EndpointPath, EndpointRecord};
 
 impl Agent {
     /// Endpoints of all hosts.
-    pub fn endpoints(&self) -> Vec<Endpoint> {
+    pub fn endpoints(&self) -> Result<Vec<Endpoint>, AgentError> {
+        self.require_synced()?;
         let state = self.state();
         let all = self.all(&state);
-        all.iter()
+        Ok(all
+            .iter()
             .map(|(path, record)| self.shown(&state, path, record))
-            .collect()
+            .collect())
     }
 
     /// One endpoint by name, id or the id's first digits.
     pub fn endpoint(&self, name: &str) -> Result<Endpoint, AgentError> {
+        self.require_synced()?;
         let path = self.find_endpoint(name)?;
         let state = self.state();
         let all = self.all(&state);
