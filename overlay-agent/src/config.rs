@@ -75,7 +75,7 @@ pub struct Settings {
     /// This host's name in the store [default: the host name]
     #[arg(long, env = "OVERLAY_NODE_NAME", value_name = "NAME")]
     pub node_name: Option<String>,
-    /// Where to serve /metrics, /healthz and /readyz [default: 127.0.0.1:9477]
+    /// Where to serve /metrics, /healthz and /readyz [default: 127.0.0.1:9469]
     #[arg(long, env = "OVERLAY_METRICS_ADDR", value_name = "IP:PORT")]
     pub metrics_addr: Option<SocketAddr>,
     /// Log drops, each kind at its 1st, 2nd, 4th, 8th … packet
@@ -150,7 +150,7 @@ impl Config {
             metrics_addr: settings
                 .metrics_addr
                 .or(file.metrics_addr)
-                .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9477))),
+                .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9469))),
             log_drops: settings.log_drops.or(file.log_drops).unwrap_or(false),
         }
     }

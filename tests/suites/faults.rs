@@ -1,7 +1,8 @@
 //! What an operator fears: the store gone, the agent killed, something left behind.
 
 use std::net::IpAddr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use tests::consul::Consul;
@@ -27,18 +28,19 @@ fn consul_killed_and_back() -> Result<()> {
     let Store::Consul(consul) = &mut world.store else {
         anyhow::bail!("this world has no Consul");
     };
-    let killed = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    let killed = utc_now()?;
     consul.daemon().kill9()?;
     let since = until(CONVERGE, || {
         let status = world.host(1).cli_json(&["status"])?;
         ensure!(status["store"]["up"] == false, "status: {status}");
-        let since = status["store"]["down_since"].as_u64();
+        let since = status["store"]["down_since"].as_str().map(str::to_owned);
         since.with_context(|| format!("no time since when: {status}"))
     })?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    // RFC 3339 in UTC sorts as time does.
+    let now = utc_now()?;
     ensure!(
-        (killed..=now).contains(&since),
-        "down since {since}, killed at {killed}"
+        killed <= since && since <= now,
+        "down since {since}, killed at {killed}, now {now}"
     );
     let human = world.host(1).cli_ok(&["status"])?;
     ensure!(
@@ -68,6 +70,11 @@ fn consul_killed_and_back() -> Result<()> {
     let summary = pinging.stop()?;
     ensure!(summary.lost() == 0, "traffic was lost: {summary:?}");
     Ok(())
+}
+
+fn utc_now() -> Result<String> {
+    let now = tests::command::output(Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ"]))?;
+    Ok(now.trim().to_owned())
 }
 
 #[test]

@@ -154,14 +154,6 @@ pub fn mac_of(netns: &Netns) -> Result<MacAddr> {
     mac.parse().context("read the MAC of eth0")
 }
 
-/// Drops that an agent counted under these labels.
-pub fn drops(host: &Host, labels: &[(&str, &str)]) -> Result<f64> {
-    Ok(host
-        .metrics()?
-        .sum("overlay_vni_drops_total", labels)?
-        .unwrap_or(0.0))
-}
-
 /// Sends an inner frame in VXLAN as a process of `from` would, through a UDP socket. Without a
 /// UDP checksum it takes the receiver's fast path, with one its fallback path.
 pub fn send_vxlan(

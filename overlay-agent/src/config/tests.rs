@@ -28,7 +28,7 @@ fn defaults() {
     assert_eq!(config.run_dir, Path::new("/run/overlay"));
     assert_eq!(config.port, 4789);
     assert_eq!(config.store, StoreChoice::Unset);
-    assert_eq!(config.metrics_addr.to_string(), "127.0.0.1:9477");
+    assert_eq!(config.metrics_addr.to_string(), "127.0.0.1:9469");
     assert!(!config.log_drops);
 }
 
