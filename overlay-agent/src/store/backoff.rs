@@ -2,40 +2,40 @@
 
 use std::time::{Duration, Instant};
 
-use rand::Rng as _;
+use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 
 use super::error::StoreError;
 
-/// Doubling delays with jitter: each is between half and all of the current step, so that many
+/// Doubling delays with jitter: each is between once and twice the current step, so that many
 /// agents that lost the store together do not return together.
 #[derive(Debug)]
 pub(crate) struct Backoff {
-    first: Duration,
-    last: Duration,
-    step: Duration,
+    builder: ExponentialBuilder,
+    delays: ExponentialBackoff,
 }
 
 impl Backoff {
+    /// Steps from `first` to `last`, without end.
     pub(crate) fn new(first: Duration, last: Duration) -> Self {
+        let builder = ExponentialBuilder::new()
+            .with_min_delay(first)
+            .with_max_delay(last)
+            .with_jitter()
+            .without_max_times();
         Self {
-            first,
-            last,
-            step: first,
+            builder,
+            delays: builder.build(),
         }
     }
 
     pub(crate) fn reset(&mut self) {
-        self.step = self.first;
-    }
-
-    pub(crate) fn delay(&mut self) -> Duration {
-        let step = self.step;
-        self.step = (step * 2).min(self.last);
-        step.mul_f64(rand::rng().random_range(0.5..=1.0))
+        self.delays = self.builder.build();
     }
 
     pub(crate) async fn wait(&mut self) {
-        tokio::time::sleep(self.delay()).await;
+        if let Some(delay) = self.delays.next() {
+            tokio::time::sleep(delay).await;
+        }
     }
 }
 
@@ -76,11 +76,11 @@ mod tests {
     #[test]
     fn delays_grow_to_the_limit_and_start_over() {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_millis(350));
-        for step in [100, 200, 350, 350] {
-            let delay = backoff.delay().as_millis();
-            assert!((step / 2..=step).contains(&delay), "{delay} of {step}");
+        for step in [100, 200, 350, 350, 350] {
+            let delay = backoff.delays.next().unwrap().as_millis();
+            assert!((step..=2 * step).contains(&delay), "{delay} of {step}");
         }
         backoff.reset();
-        assert!(backoff.delay() <= Duration::from_millis(100));
+        assert!(backoff.delays.next().unwrap() <= Duration::from_millis(200));
     }
 }

@@ -69,7 +69,7 @@ impl PrefixWatch {
             last: None,
             changed: false,
             early: 0,
-            backoff: Backoff::new(Duration::from_millis(250), Duration::from_secs(15)),
+            backoff: Backoff::new(Duration::from_millis(250), Duration::from_secs(8)),
             failing: false,
         }
     }
