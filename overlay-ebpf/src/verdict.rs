@@ -40,9 +40,9 @@ pub fn count_drop<C: EbpfContext>(ctx: &C, direction: Direction, refusal: Refusa
     if VTEP.load().log_drops != 0 && count.is_power_of_two() {
         debug!(
             ctx,
-            "dropped: reason {} direction {} vni {} peer {} count {}",
-            refusal.reason as u8,
-            direction as u8,
+            "dropped: {} {} vni {} peer {} count {}",
+            direction.label(),
+            refusal.reason.label(),
             refusal.vni,
             refusal.peer,
             count
