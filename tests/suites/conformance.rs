@@ -17,8 +17,9 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use overlay_agent::store::client::TxnOp;
 use overlay_agent::store::schema::Keys;
-use overlay_agent::store::{Client, Registry, StoreConfig};
+use overlay_agent::store::{Client, Registry, StoreConfig, StoreError};
 use tests::consul::Consul;
 use tests::netns::Netns;
 use tests::workdir::WorkDir;
@@ -51,6 +52,20 @@ impl Place {
             keys,
             config,
         })
+    }
+
+    /// Deletes everything of the case.
+    async fn clear(&self) -> Result<(), StoreError> {
+        let all = [TxnOp::delete_tree(&*self.config.prefix)];
+        let result = self.client.txn("clean up", &all).await;
+        match result {
+            Ok(_) => Ok(()),
+            // What the case did may have cost the connection.
+            Err(error) if error.is_unknown_outcome() => {
+                self.client.txn("clean up", &all).await.map(drop)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// A key of no meaning to the schema.
@@ -104,8 +119,7 @@ fn run_all(store_url: &str) -> Result<()> {
         let place = Place::new(store_url)?;
         let result = runtime.block_on(async {
             let result = tokio::time::timeout(LIMIT, (case.run)(&place)).await;
-            let root = overlay_agent::store::client::TxnOp::delete_tree(&*place.config.prefix);
-            place.client.txn("clean up", &[root]).await?;
+            place.clear().await?;
             result?
         });
         match result {

@@ -152,6 +152,11 @@ impl StoreError {
         matches!(self.kind(), ErrorKind::Interrupted | ErrorKind::Server)
     }
 
+    /// Whether the connection ended in place of an answer; unlike a time-out this comes at once.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        matches!(self, Self::Interrupted { source, .. } if !source.is_timeout())
+    }
+
     pub const fn is_conflict(&self) -> bool {
         matches!(self.kind(), ErrorKind::Conflict)
     }

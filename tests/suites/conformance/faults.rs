@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use anyhow::{Context as _, Result, ensure};
 use overlay_agent::ipam::{Family, Want, allocate, release};
@@ -17,6 +17,7 @@ use super::publish::{Net, owner};
 
 super::cases![
     a_lost_answer_is_an_unknown_outcome,
+    a_cut_off_read_is_sent_again,
     a_network_is_made_once,
     a_network_is_removed_once,
     an_address_is_claimed_once,
@@ -29,6 +30,7 @@ struct Lossy {
     place: Place,
     /// How many answers to writes are still to be swallowed.
     swallow: Arc<AtomicUsize>,
+    reads_too: Arc<AtomicBool>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -54,15 +56,17 @@ impl Lossy {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", listener.local_addr()?);
         let swallow = Arc::new(AtomicUsize::new(0));
-        let shared = Arc::clone(&swallow);
+        let reads_too = Arc::new(AtomicBool::new(false));
+        let shared = (Arc::clone(&swallow), Arc::clone(&reads_too));
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(relay(client, upstream, Arc::clone(&shared)));
+                tokio::spawn(relay(client, upstream, shared.clone()));
             }
         });
         Ok(Self {
             place: Place::at(&url, &at.config.prefix)?,
             swallow,
+            reads_too,
             task,
         })
     }
@@ -82,11 +86,11 @@ impl Lossy {
 async fn relay(
     mut client: TcpStream,
     upstream: SocketAddr,
-    swallow: Arc<AtomicUsize>,
+    (swallow, reads_too): (Arc<AtomicUsize>, Arc<AtomicBool>),
 ) -> Result<()> {
     let mut store = TcpStream::connect(upstream).await?;
     let (mut from_client, mut from_store) = (vec![0; 1 << 16], vec![0; 1 << 16]);
-    let mut is_write = false;
+    let mut may_be_lost = false;
     loop {
         tokio::select! {
             read = client.read(&mut from_client) => {
@@ -97,14 +101,15 @@ async fn relay(
                 // A transaction that only reads is a PUT as well.
                 let text = String::from_utf8_lossy(request);
                 let writes = ["cas", "\"set\"", "delete", "lock"];
-                is_write = text.starts_with("PUT") && writes.iter().any(|verb| text.contains(verb));
+                may_be_lost = reads_too.load(Ordering::SeqCst)
+                    || text.starts_with("PUT") && writes.iter().any(|verb| text.contains(verb));
                 store.write_all(request).await?;
             }
             read = store.read(&mut from_store) => {
                 let answer = &from_store[..read?];
                 let armed = |left: usize| left.checked_sub(1);
                 if answer.is_empty()
-                    || is_write
+                    || may_be_lost
                         && swallow.fetch_update(Ordering::SeqCst, Ordering::SeqCst, armed).is_ok()
                 {
                     return Ok(());
@@ -133,6 +138,19 @@ async fn a_lost_answer_is_an_unknown_outcome(at: &Place) -> Result<()> {
     );
     ensure!(lossy.place.client.get(&key).await?.value.is_some());
     ensure!(lossy.place.client.health().view().up);
+    Ok(())
+}
+
+async fn a_cut_off_read_is_sent_again(at: &Place) -> Result<()> {
+    at.client.put(&at.key("a"), b"1".to_vec()).await?;
+    let lossy = Lossy::new(at).await?;
+    lossy.reads_too.store(true, Ordering::SeqCst);
+    lossy.lose(1);
+    let pair = lossy.place.client.get(&at.key("a")).await?.value;
+    ensure!(lossy.all_lost() && pair.is_some_and(|pair| pair.value == b"1"));
+    lossy.lose(2);
+    let error = lossy.place.client.get(&at.key("a")).await.unwrap_err();
+    ensure!(error.kind() == ErrorKind::Interrupted, "{error:?}");
     Ok(())
 }
 

@@ -120,26 +120,33 @@ impl Client {
         blocking: Option<(u64, Duration)>,
         action: impl Fn() -> String,
     ) -> Result<Answer<T>, StoreError> {
-        let mut request = self.request(Method::GET, "kv", path);
-        for flag in flags {
-            request = request.query(&[(flag, "")]);
-        }
-        if let Some((index, wait)) = blocking {
-            // Consul adds up to a sixteenth of the wait, so that watchers do not return together.
-            let longest = wait + wait / 16 + REQUEST_TIMEOUT;
-            request = request
+        let request = || {
+            let mut request = self.request(Method::GET, "kv", path);
+            for flag in flags {
+                request = request.query(&[(flag, "")]);
+            }
+            let Some((index, wait)) = blocking else {
+                return request;
+            };
+            request
                 .query(&[("index", index.to_string())])
                 // Without a unit Consul answers 400.
                 .query(&[("wait", format!("{}ms", wait.as_millis()))])
-                .timeout(longest);
+                // Consul adds up to a sixteenth, so that watchers do not return together.
+                .timeout(wait + wait / 16 + REQUEST_TIMEOUT)
+        };
+        let send = || self.send(request(), &action, &[StatusCode::NOT_FOUND]);
+        let mut result = send().await;
+        // A server that closes an idle connection may do so just when the next request is on its
+        // way. A read can simply be sent again.
+        if result.as_ref().is_err_and(StoreError::is_cut_off) {
+            result = send().await;
         }
         let Reply {
             status,
             index,
             body,
-        } = self
-            .send(request, &action, &[StatusCode::NOT_FOUND])
-            .await?;
+        } = result?;
         let Some(index) = index else {
             return Err(StoreError::Decode {
                 action: action(),
