@@ -11,6 +11,7 @@ mod session;
 mod txn;
 mod watch;
 
+use std::fmt::Debug;
 use std::future::Future;
 use std::net::Ipv4Addr;
 use std::pin::Pin;
@@ -71,6 +72,20 @@ impl Place {
     /// A key of no meaning to the schema.
     fn key(&self, name: &str) -> String {
         format!("{}free/{name}", self.config.prefix)
+    }
+}
+
+/// For what must not work: fails the case when it did, where a panic would end all cases.
+trait Refused<E> {
+    fn refused(self) -> Result<E>;
+}
+
+impl<T: Debug, E> Refused<E> for Result<T, E> {
+    fn refused(self) -> Result<E> {
+        match self {
+            Ok(done) => bail!("this should have been refused: {done:?}"),
+            Err(error) => Ok(error),
+        }
     }
 }
 

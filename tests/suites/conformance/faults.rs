@@ -11,9 +11,9 @@ use overlay_agent::store::{ErrorKind, StoreConfig};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::Place;
 use super::networks::blank;
 use super::publish::{Net, owner};
+use super::{Place, Refused as _};
 
 super::cases![
     a_lost_answer_is_an_unknown_outcome,
@@ -129,7 +129,7 @@ async fn a_lost_answer_is_an_unknown_outcome(at: &Place) -> Result<()> {
         .client
         .cas(&key, b"1".to_vec(), 0)
         .await
-        .unwrap_err();
+        .refused()?;
     ensure!(error.is_unknown_outcome(), "{error:?}");
     ensure!(error.kind() == ErrorKind::Interrupted && !lossy.place.client.health().view().up);
     ensure!(
@@ -149,7 +149,7 @@ async fn a_cut_off_read_is_sent_again(at: &Place) -> Result<()> {
     let pair = lossy.place.client.get(&at.key("a")).await?.value;
     ensure!(lossy.all_lost() && pair.is_some_and(|pair| pair.value == b"1"));
     lossy.lose(2);
-    let error = lossy.place.client.get(&at.key("a")).await.unwrap_err();
+    let error = lossy.place.client.get(&at.key("a")).await.refused()?;
     ensure!(error.kind() == ErrorKind::Interrupted, "{error:?}");
     Ok(())
 }

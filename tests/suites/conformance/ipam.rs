@@ -6,9 +6,9 @@ use overlay_agent::ipam::{Family, IpamError, Pool, Want, allocate, release};
 use overlay_agent::store::registry::NewNetwork;
 use overlay_agent::store::schema::{NodeId, Nonce};
 
-use super::Place;
 use super::networks::{blank, join_all};
 use super::publish::owner;
+use super::{Place, Refused as _};
 
 super::cases![
     a_wanted_address,
@@ -39,7 +39,7 @@ async fn a_wanted_address(at: &Place) -> Result<()> {
     ensure!(allocate(&at.registry, &pool, want, &first).await? == lease);
     let error = allocate(&at.registry, &pool, want, &second)
         .await
-        .unwrap_err();
+        .refused()?;
     ensure!(matches!(&error, IpamError::Taken { by: Some(by), .. } if by.is_held_by(&first)));
     ensure!(
         error.to_string().contains(first.endpoint.as_str()),
@@ -60,7 +60,7 @@ async fn addresses_no_host_may_have(at: &Place) -> Result<()> {
     }
     let error = allocate(&at.registry, &pool, Want::Any(Family::V6), &owner)
         .await
-        .unwrap_err();
+        .refused()?;
     ensure!(matches!(error, IpamError::NoSubnet { .. }), "{error:?}");
     Ok(())
 }
@@ -157,7 +157,7 @@ async fn release_is_for_the_owner(at: &Place) -> Result<()> {
     let lease = allocate(&at.registry, &pool, Want::Any(Family::V4), &ours).await?;
     let free = async |who, nonce| release(&at.registry, pool.net(), lease.ip, who, nonce).await;
     for (who, nonce) in [(&other, None), (&ours, Some(Nonce::random()))] {
-        let error = free(who, nonce).await.unwrap_err();
+        let error = free(who, nonce).await.refused()?;
         ensure!(matches!(error, IpamError::NotOurs { .. }), "{error:?}");
     }
     ensure!(free(&ours, Some(lease.nonce)).await?);
@@ -172,7 +172,7 @@ async fn no_claim_without_network(at: &Place) -> Result<()> {
     for want in [Want::Any(Family::V4), Want::Address("10.1.0.7".parse()?)] {
         let error = allocate(&at.registry, &pool, want, &owner)
             .await
-            .unwrap_err();
+            .refused()?;
         ensure!(matches!(error, IpamError::NoSuchNetwork(_)), "{error:?}");
     }
     ensure!(

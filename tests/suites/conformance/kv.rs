@@ -1,9 +1,9 @@
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use overlay_agent::store::ErrorKind;
 
-use super::Place;
+use super::{Place, Refused as _};
 
 super::cases![
     an_absent_key_has_an_index,
@@ -87,7 +87,7 @@ async fn compare_and_set(at: &Place) -> Result<()> {
         !at.client.cas(&key, b"2".to_vec(), 0).await?,
         "created twice"
     );
-    let pair = at.client.get(&key).await?.value.expect("it was created");
+    let pair = at.client.get(&key).await?.value.context("not created")?;
     ensure!(
         at.client
             .cas(&key, b"3".to_vec(), pair.modify_index)
@@ -99,7 +99,7 @@ async fn compare_and_set(at: &Place) -> Result<()> {
             .await?,
         "stale index"
     );
-    let after = at.client.get(&key).await?.value.expect("it is there");
+    let after = at.client.get(&key).await?.value.context("it is gone")?;
     ensure!(after.value == b"3" && after.modify_index > pair.modify_index);
     ensure!(after.create_index == pair.create_index);
     Ok(())
@@ -188,7 +188,7 @@ async fn a_value_can_be_too_large(at: &Place) -> Result<()> {
         .client
         .put(&at.key("a"), vec![b'x'; 513 * 1024])
         .await
-        .unwrap_err();
+        .refused()?;
     ensure!(
         error.kind() == ErrorKind::TooLarge && !error.is_unknown_outcome(),
         "{error:?}"

@@ -6,7 +6,7 @@ use overlay_agent::store::registry::NewNetwork;
 use overlay_agent::store::schema::{BUCKETS, FloodMode, RuleError, subnets};
 use overlay_common::net::Vni;
 
-use super::Place;
+use super::{Place, Refused as _};
 
 super::cases![
     init_can_be_repeated,
@@ -53,7 +53,7 @@ async fn another_layout_is_refused(at: &Place) -> Result<()> {
     at.client
         .put(&at.keys.schema(), br#"{"version":2}"#.to_vec())
         .await?;
-    let error = at.registry.init().await.unwrap_err();
+    let error = at.registry.init().await.refused()?;
     ensure!(
         matches!(error, RegistryError::SchemaVersion { found: 2, .. }),
         "{error:?}"
@@ -123,7 +123,7 @@ async fn names_and_vnis_are_taken_once(at: &Place) -> Result<()> {
     };
     at.registry.create_network(&blue).await?;
     let before = at.client.list(&at.config.prefix).await?.value;
-    let error = at.registry.create_network(&blue).await.unwrap_err();
+    let error = at.registry.create_network(&blue).await.refused()?;
     ensure!(
         matches!(&error, RegistryError::NetworkExists(name) if name == "blue"),
         "{error:?}"
@@ -132,7 +132,7 @@ async fn names_and_vnis_are_taken_once(at: &Place) -> Result<()> {
         name: "red".to_owned(),
         ..blue
     };
-    let error = at.registry.create_network(&red).await.unwrap_err();
+    let error = at.registry.create_network(&red).await.refused()?;
     ensure!(
         matches!(&error, RegistryError::VniTaken { by, .. } if by == "blue"),
         "{error:?}"
@@ -166,18 +166,18 @@ async fn nonsense_is_refused_and_leaves_nothing(at: &Place) -> Result<()> {
             ..blank("a")
         },
     ] {
-        let error = at.registry.create_network(&new).await.unwrap_err();
+        let error = at.registry.create_network(&new).await.refused()?;
         ensure!(
             matches!(error, RegistryError::Rule(_)),
             "{new:?}: {error:?}"
         );
     }
-    let error = at.registry.delete_network("../x").await.unwrap_err();
+    let error = at.registry.delete_network("../x").await.refused()?;
     ensure!(
         matches!(error, RegistryError::Rule(RuleError::Name(_))),
         "{error:?}"
     );
-    let error = at.registry.delete_network("a").await.unwrap_err();
+    let error = at.registry.delete_network("a").await.refused()?;
     ensure!(
         matches!(error, RegistryError::NoSuchNetwork(_)),
         "{error:?}"
@@ -252,7 +252,7 @@ async fn a_corrupt_network_is_reported_alone(at: &Place) -> Result<()> {
     let listed = at.registry.networks().await?;
     ensure!(listed.items.len() == 1 && listed.items[0].name == "good");
     ensure!(listed.bad.len() == 1 && listed.bad[0].key == at.keys.network("bad"));
-    let error = at.registry.network("bad").await.unwrap_err();
+    let error = at.registry.network("bad").await.refused()?;
     ensure!(matches!(error, RegistryError::Corrupt(_)), "{error:?}");
     Ok(())
 }

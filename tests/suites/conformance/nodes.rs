@@ -6,8 +6,8 @@ use overlay_agent::store::RegistryError;
 use overlay_agent::store::registry::EndpointFilter;
 use overlay_agent::store::schema::{Extra, NodeId, NodeRecord};
 
-use super::Place;
 use super::publish::{Net, owner};
+use super::{Place, Refused as _};
 
 super::cases![
     registration_is_idempotent_and_can_change,
@@ -69,7 +69,7 @@ async fn a_node_id_has_one_agent(at: &Place) -> Result<()> {
         .registry
         .register_node(id, &two, &second)
         .await
-        .unwrap_err();
+        .refused()?;
     ensure!(
         matches!(&error, RegistryError::NodeLocked { by, .. } if *by == first),
         "{error:?}"
@@ -90,7 +90,7 @@ async fn a_lost_session_is_told(at: &Place) -> Result<()> {
         .registry
         .register_node(NodeId::random(), &node, &session)
         .await
-        .unwrap_err();
+        .refused()?;
     ensure!(matches!(error, RegistryError::SessionLost(_)), "{error:?}");
     Ok(())
 }
@@ -106,37 +106,39 @@ async fn nodes_without_agent(at: &Place) -> Result<()> {
     ensure!(at.registry.nodes().await?.items == std::slice::from_ref(&node));
     ensure!(at.registry.find_node("tor-1").await? == node);
     ensure!(at.registry.find_node(&node.id.to_string()).await? == node);
-    let error = add("tor-1", "192.0.2.2").await.unwrap_err();
+    let error = add("tor-1", "192.0.2.2").await.refused()?;
     ensure!(
         matches!(error, RegistryError::NodeExists { .. }),
         "{error:?}"
     );
-    let error = add("tor-2", "192.0.2.1").await.unwrap_err();
+    let error = add("tor-2", "192.0.2.1").await.refused()?;
     ensure!(
         matches!(error, RegistryError::VtepTaken { .. }),
         "{error:?}"
     );
-    let error = add("tor-2", "224.0.0.1").await.unwrap_err();
+    let error = add("tor-2", "224.0.0.1").await.refused()?;
     ensure!(matches!(error, RegistryError::Rule(_)), "{error:?}");
     at.registry.remove_node("tor-1").await?;
-    let error = at.registry.remove_node("tor-1").await.unwrap_err();
+    let error = at.registry.remove_node("tor-1").await.refused()?;
     ensure!(matches!(error, RegistryError::NoSuchNode(_)), "{error:?}");
     Ok(())
 }
 
 async fn a_running_node_is_not_removed(at: &Place) -> Result<()> {
-    at.registry.init().await?;
+    let net = Net::new(at, "blue").await?;
     let id = NodeId::random();
     let session = at.client.session_create("test", TTL).await?;
     at.registry
         .register_node(id, &record("n", "192.0.2.1"), &session)
         .await?;
-    let error = at.registry.remove_node("n").await.unwrap_err();
+    net.publish(id).await?;
+    let before = at.client.list(&at.config.prefix).await?.value;
+    let error = at.registry.remove_node("n").await.refused()?;
     ensure!(
         matches!(error, RegistryError::NodeAlive { .. }),
         "{error:?}"
     );
-    ensure!(at.registry.nodes().await?.items.len() == 1);
+    ensure!(at.client.list(&at.config.prefix).await?.value == before);
     at.client.session_destroy(&session).await?;
     at.registry.remove_node("n").await?;
     ensure!(at.registry.nodes().await?.items.is_empty());
@@ -174,7 +176,7 @@ async fn a_removed_node_takes_its_endpoints_along(at: &Place) -> Result<()> {
     ensure!(net.revision(gone).await?.endpoints == 0 && net.revision(stays).await?.endpoints == 3);
     let nodes = at.registry.nodes().await?.items;
     ensure!(nodes.len() == 1 && nodes[0].id == stays);
-    let error = net.publish(gone).await.unwrap_err();
+    let error = net.publish(gone).await.refused()?;
     ensure!(format!("{error:#}").contains("no node"), "{error:#}");
     Ok(())
 }
@@ -190,7 +192,7 @@ async fn several_nodes_of_one_name(at: &Place) -> Result<()> {
             .await?;
         sessions.push(session);
     }
-    let error = at.registry.find_node("twin").await.unwrap_err();
+    let error = at.registry.find_node("twin").await.refused()?;
     ensure!(matches!(&error, RegistryError::AmbiguousNode { ids, .. } if ids.len() == 2));
     for session in &sessions {
         at.client.session_destroy(session).await?;

@@ -7,8 +7,8 @@ use overlay_agent::store::schema::{
 };
 use overlay_common::net::Vni;
 
-use super::Place;
 use super::networks::{blank, join_all};
+use super::{Place, Refused as _};
 
 super::cases![
     an_endpoint_is_counted_and_announced,
@@ -177,7 +177,7 @@ async fn another_record_is_refused(at: &Place) -> Result<()> {
         .registry
         .publish_endpoint(&path, &other)
         .await
-        .unwrap_err();
+        .refused()?;
     ensure!(
         matches!(error, RegistryError::EndpointExists(_)),
         "{error:?}"
@@ -205,7 +205,7 @@ async fn an_endpoint_needs_its_addresses(at: &Place) -> Result<()> {
             .registry
             .publish_endpoint(path, &record)
             .await
-            .unwrap_err();
+            .refused()?;
         ensure!(
             matches!(error, RegistryError::AddressNotHeld { .. }),
             "{error:?}"
@@ -219,7 +219,7 @@ async fn an_endpoint_needs_its_addresses(at: &Place) -> Result<()> {
         .registry
         .publish_endpoint(&path, &multicast)
         .await
-        .unwrap_err();
+        .refused()?;
     ensure!(matches!(error, RegistryError::Rule(_)), "{error:?}");
     ensure!(
         at.registry
@@ -240,7 +240,7 @@ async fn an_endpoint_needs_its_network(at: &Place) -> Result<()> {
         .registry
         .publish_endpoint(&path, &record)
         .await
-        .unwrap_err();
+        .refused()?;
     ensure!(matches!(error, RegistryError::NoSuchVni(_)), "{error:?}");
     // Another network of the same VNI: the claim went with the old one.
     Net::new(at, "red").await?;
@@ -248,7 +248,7 @@ async fn an_endpoint_needs_its_network(at: &Place) -> Result<()> {
         .registry
         .publish_endpoint(&path, &record)
         .await
-        .unwrap_err();
+        .refused()?;
     ensure!(
         matches!(error, RegistryError::AddressNotHeld { .. }),
         "{error:?}"
@@ -297,7 +297,7 @@ async fn many_at_once_are_all_counted(at: &Place) -> Result<()> {
 async fn a_network_in_use_is_not_removed(at: &Place) -> Result<()> {
     let net = Net::new(at, "blue").await?;
     let (path, _) = net.publish(net.node("n").await?).await?;
-    let error = at.registry.delete_network("blue").await.unwrap_err();
+    let error = at.registry.delete_network("blue").await.refused()?;
     ensure!(
         matches!(error, RegistryError::NetworkInUse { count: 1, .. }),
         "{error:?}"
@@ -317,7 +317,11 @@ async fn removal_and_publication_exclude_each_other(at: &Place) -> Result<()> {
     for round in 0..12 {
         let net = Net::new(at, "blue").await?;
         let node = net.node(&format!("n-{round}")).await?;
-        let (path, record) = net.claimed(node).await?;
+        let (path, mut record) = net.claimed(node).await?;
+        // The claims go with the network and so would save the day; an endpoint may have none.
+        if round % 2 == 1 {
+            record.ip4 = None;
+        }
         // The offset moves the two against each other.
         let publish = async {
             tokio::time::sleep(std::time::Duration::from_micros(round * 400)).await;

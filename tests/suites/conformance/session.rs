@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use overlay_agent::store::Session;
 use overlay_agent::store::client::{SessionId, TxnOp};
 
-use super::Place;
+use super::{Place, Refused as _};
 
 super::cases![
     a_lock_has_one_holder,
@@ -39,7 +39,7 @@ async fn a_lock_has_one_holder(at: &Place) -> Result<()> {
         .client
         .txn("test", &[TxnOp::lock(&key, b"3", second.clone())])
         .await;
-    ensure!(error.unwrap_err().op_failed(0));
+    ensure!(error.refused()?.op_failed(0));
     at.client
         .txn("test", &[TxnOp::check_session(&key, first.clone())])
         .await?;
@@ -47,7 +47,7 @@ async fn a_lock_has_one_holder(at: &Place) -> Result<()> {
         .client
         .txn("test", &[TxnOp::check_session(&key, second.clone())])
         .await;
-    ensure!(error.unwrap_err().op_failed(0));
+    ensure!(error.refused()?.op_failed(0));
     let pair = at
         .client
         .get(&key)
@@ -102,7 +102,7 @@ async fn an_unknown_session_cannot_lock(at: &Place) -> Result<()> {
         .client
         .txn("test", &[TxnOp::lock(at.key("a"), b"1", nobody)])
         .await;
-    ensure!(error.unwrap_err().op_failed(0));
+    ensure!(error.refused()?.op_failed(0));
     ensure!(at.client.get(&at.key("a")).await?.value.is_none());
     Ok(())
 }

@@ -1,8 +1,8 @@
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use overlay_agent::store::ErrorKind;
 use overlay_agent::store::client::{MAX_TXN_OPS, TxnOp};
 
-use super::Place;
+use super::{Place, Refused as _};
 
 super::cases![
     all_or_none,
@@ -19,7 +19,7 @@ async fn all_or_none(at: &Place) -> Result<()> {
         TxnOp::set(at.key("a"), b"1"),
         TxnOp::cas(at.key("b"), b"2", 99),
     ];
-    let error = at.client.txn("test", &ops).await.unwrap_err();
+    let error = at.client.txn("test", &ops).await.refused()?;
     ensure!(
         error.is_conflict() && error.op_failed(1) && !error.op_failed(0),
         "{error:?}"
@@ -38,7 +38,7 @@ async fn every_failure_is_named(at: &Place) -> Result<()> {
         TxnOp::set(at.key("a"), b"1"),
         TxnOp::check_not_exists(at.key("a")),
     ];
-    let error = at.client.txn("test", &ops).await.unwrap_err();
+    let error = at.client.txn("test", &ops).await.refused()?;
     let failed: Vec<_> = (0..ops.len()).filter(|op| error.op_failed(*op)).collect();
     ensure!(failed == [0, 1, 3], "{error:?}");
     Ok(())
@@ -76,7 +76,7 @@ async fn an_absent_key_fails_get_and_not_get_tree(at: &Place) -> Result<()> {
         .client
         .txn("test", &[TxnOp::get(at.key("none"))])
         .await
-        .unwrap_err();
+        .refused()?;
     ensure!(error.op_failed(0), "{error:?}");
     Ok(())
 }
@@ -89,7 +89,7 @@ async fn conditions(at: &Place) -> Result<()> {
         .get(&key)
         .await?
         .value
-        .expect("it was written")
+        .context("not written")?
         .modify_index;
     for (op, holds) in [
         (TxnOp::check_index(&key, index), true),
@@ -132,7 +132,7 @@ async fn limits(at: &Place) -> Result<()> {
         TxnOp::set(at.key("a"), &large),
         TxnOp::set(at.key("b"), &large),
     ];
-    let error = at.client.txn("test", &ops).await.unwrap_err();
+    let error = at.client.txn("test", &ops).await.refused()?;
     ensure!(error.kind() == ErrorKind::TooLarge, "{error:?}");
     Ok(())
 }
