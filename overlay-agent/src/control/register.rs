@@ -60,7 +60,7 @@ async fn prepare(agent: &Agent, prepared: &Notify) {
     while let Err(error) = agent.registry.init().await {
         let unreachable =
             matches!(&error, RegistryError::Store(error) if error.kind() == ErrorKind::Unreachable);
-        note(agent, Some(error));
+        note(agent, Some(text(error)));
         if unreachable {
             sleep(RETRY_UNREACHABLE).await;
         } else {
@@ -83,6 +83,7 @@ async fn keep_registered(agent: &Agent, session: &Session, file: &PathBuf) {
         extra: Extra::new(),
     };
     let mut sessions = session.subscribe();
+    let mut refusals = session.refusal();
     loop {
         let current = sessions.borrow_and_update().clone();
         let registered = match &current {
@@ -96,9 +97,15 @@ async fn keep_registered(agent: &Agent, session: &Session, file: &PathBuf) {
             None => Ok(()),
         };
         let failed = registered.is_err();
-        note(agent, registered.err());
+        let refusal = refusals.borrow_and_update().clone();
+        note(agent, registered.err().map(text).or(refusal));
         tokio::select! {
             changed = sessions.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+            }
+            changed = refusals.changed() => {
                 if changed.is_err() {
                     return;
                 }
@@ -108,9 +115,13 @@ async fn keep_registered(agent: &Agent, session: &Session, file: &PathBuf) {
     }
 }
 
-fn note(agent: &Agent, error: Option<RegistryError>) {
-    let problem =
-        error.map(|error| Problem::NotRegistered(format!("{:#}", anyhow::Error::from(error))));
+fn text(error: RegistryError) -> String {
+    format!("{:#}", anyhow::Error::from(error))
+}
+
+/// Shows why this host is not, or soon no longer, registered.
+fn note(agent: &Agent, why: Option<String>) {
+    let problem = why.map(Problem::NotRegistered);
     let mut state = agent.state();
     if let Some(problem) = problem
         .as_ref()

@@ -76,7 +76,8 @@ impl StoreHealth {
         let first = state.down_since.is_none();
         state.down_since.get_or_insert_with(SystemTime::now);
         drop(state);
-        if first {
+        // A refused token is reported by whoever asked: the store is not down for others.
+        if first && kind != ErrorKind::TokenRefused {
             tracing::warn!(error = error as &dyn std::error::Error, "the store is down");
         }
     }

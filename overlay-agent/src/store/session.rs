@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 
 use super::backoff::Backoff;
 use super::client::{Client, SessionId};
-use super::error::StoreError;
+use super::error::{ErrorKind, StoreError};
 
 /// A session that is renewed in the background and replaced when the store lost it. Dropping it
 /// leaves the session to expire; [`end`](Self::end) releases its locks at once.
@@ -15,6 +15,7 @@ use super::error::StoreError;
 pub struct Session {
     client: Client,
     current: watch::Receiver<Option<SessionId>>,
+    refusal: watch::Receiver<Option<String>>,
     task: JoinHandle<()>,
 }
 
@@ -23,10 +24,12 @@ impl Session {
     /// lives, so do its locks, which a new session would have to wait for.
     pub fn spawn(client: Client, name: String, ttl: Duration, resume: Option<SessionId>) -> Self {
         let (sender, current) = watch::channel(None);
-        let task = tokio::spawn(keep(client.clone(), name, ttl, resume, sender));
+        let (refused, refusal) = watch::channel(None);
+        let task = tokio::spawn(keep(client.clone(), name, ttl, resume, sender, refused));
         Self {
             client,
             current,
+            refusal,
             task,
         }
     }
@@ -40,6 +43,12 @@ impl Session {
     /// Tells of every new session, whose locks have to be taken anew.
     pub fn subscribe(&self) -> watch::Receiver<Option<SessionId>> {
         self.current.clone()
+    }
+
+    /// Why the store refuses to make or renew the session, while it does. An outage is no
+    /// refusal: the client's health tells of it.
+    pub fn refusal(&self) -> watch::Receiver<Option<String>> {
+        self.refusal.clone()
     }
 
     /// Stops renewing and ends the session in the store.
@@ -64,6 +73,7 @@ async fn keep(
     ttl: Duration,
     resume: Option<SessionId>,
     current: watch::Sender<Option<SessionId>>,
+    refused: watch::Sender<Option<String>>,
 ) {
     let mut backoff = Backoff::new(Duration::from_millis(200), ttl / 4);
     let mut held = resume;
@@ -75,6 +85,16 @@ async fn keep(
                 .map(|alive| alive.then(|| id.clone())),
             None => client.session_create(&name, ttl).await.map(Some),
         };
+        let refusal = confirmed
+            .as_ref()
+            .err()
+            .filter(|error| is_refusal(error.kind()));
+        refused.send_if_modified(|shown| {
+            let new = refusal.map(ToString::to_string);
+            let changed = *shown != new;
+            *shown = new;
+            changed
+        });
         match confirmed {
             Ok(Some(id)) => {
                 current.send_if_modified(|shown| {
@@ -92,8 +112,21 @@ async fn keep(
                 }
                 current.send_if_modified(|shown| shown.take().is_some());
             }
-            // The client's health reports it.
             Err(_) => backoff.wait().await,
         }
+    }
+}
+
+/// Whether trying again is in vain until somebody changes something.
+fn is_refusal(kind: ErrorKind) -> bool {
+    match kind {
+        ErrorKind::Unreachable | ErrorKind::Interrupted | ErrorKind::Server => false,
+        ErrorKind::Denied
+        | ErrorKind::TokenRefused
+        | ErrorKind::Conflict
+        | ErrorKind::TooLarge
+        | ErrorKind::Refused
+        | ErrorKind::Decode
+        | ErrorKind::Incomplete => true,
     }
 }
