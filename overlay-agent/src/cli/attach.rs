@@ -4,16 +4,17 @@ use anyhow::Result;
 
 use super::output::print;
 use crate::config::Config;
-use crate::control::lock::RunLock;
+use crate::control::lock::{PinsLock, RunLock};
 use crate::control::start;
 use crate::datapath::{Datapath, Paths};
 use crate::host::{Netlink, Owner, checks, endpoint};
 
 pub(super) async fn exec(config: Config) -> Result<()> {
     checks::require(&config.bpffs_dir)?;
-    let _lock = RunLock::take(&config.run_dir)?;
     let netlink = Netlink::open()?;
     let underlay = start::choose_underlay(&config, &netlink).await?;
+    let _lock = RunLock::take(&config.run_dir)?;
+    let _pins = PinsLock::take(&config.bpffs_dir)?;
     let settings = start::datapath_settings(&config, underlay);
     let mut datapath = Datapath::open(&settings, Paths::new(&config.bpffs_dir)).await?;
     // `detach` took the programs off the endpoints too.

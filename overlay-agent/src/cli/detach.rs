@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::output::print;
 use crate::config::Config;
-use crate::control::lock::RunLock;
+use crate::control::lock::{PinsLock, RunLock};
 use crate::datapath::{self, Paths};
 use crate::host::checks;
 
@@ -23,6 +23,7 @@ pub(super) struct Arguments {
 pub(super) async fn exec(arguments: Arguments, config: &Config) -> Result<()> {
     checks::capabilities()?;
     let lock = RunLock::take(&config.run_dir)?;
+    let _pins = PinsLock::take(&config.bpffs_dir)?;
     let paths = Paths::new(&config.bpffs_dir);
     let detached = if arguments.all {
         datapath::detach_all(&paths).await

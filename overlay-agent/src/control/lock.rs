@@ -1,4 +1,4 @@
-//! One agent per run directory.
+//! One agent per run directory and per bpffs directory.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -12,11 +12,18 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum LockError {
     #[error(
-        "an agent{} is running on {}: stop it, or choose another --run-dir",
+        "an agent{} is running on {}: stop it, or choose other directories for a second one \
+         (--run-dir, --bpffs-dir, --state-dir)",
         pid.as_ref().map_or(String::new(), |pid| format!(" (pid {pid})")),
         dir.display()
     )]
     Held { dir: PathBuf, pid: Option<String> },
+    #[error(
+        "an agent with another run directory is using the pins in {}: stop it, or choose another \
+         --bpffs-dir",
+        dir.display()
+    )]
+    PinsHeld { dir: PathBuf },
     #[error("cannot lock {}", path.display())]
     Io { path: PathBuf, source: io::Error },
 }
@@ -67,9 +74,59 @@ impl RunLock {
     }
 }
 
+/// Holds the directory of the pins, so that nobody with another run directory takes a data path
+/// over, or apart, that an agent is filling.
+#[derive(Debug)]
+pub struct PinsLock {
+    /// `None` while the directory does not exist: there is nothing to take over.
+    dir: Option<Flock<File>>,
+}
+
+impl PinsLock {
+    pub fn take(dir: &Path) -> Result<Self, LockError> {
+        let failed = |source| LockError::Io {
+            path: dir.to_owned(),
+            source,
+        };
+        let file = match File::open(dir) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self { dir: None }),
+            Err(error) => return Err(failed(error)),
+        };
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(file) => Ok(Self { dir: Some(file) }),
+            Err((_, Errno::EWOULDBLOCK)) => Err(LockError::PinsHeld {
+                dir: dir.to_owned(),
+            }),
+            Err((_, errno)) => Err(failed(errno.into())),
+        }
+    }
+
+    /// The same once the directory is there.
+    pub fn with_directory(self, dir: &Path) -> Result<Self, LockError> {
+        match self.dir {
+            Some(_) => Ok(self),
+            None => Self::take(dir),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pins_have_one_user() {
+        let dir = tempfile::tempdir().unwrap();
+        let pins = dir.path().join("pins");
+        let lock = PinsLock::take(&pins).unwrap();
+        fs::create_dir(&pins).unwrap();
+        let lock = lock.with_directory(&pins).unwrap();
+        let error = PinsLock::take(&pins).unwrap_err();
+        assert!(matches!(error, LockError::PinsHeld { .. }), "{error:?}");
+        drop(lock);
+        PinsLock::take(&pins).unwrap();
+    }
 
     #[test]
     fn second_is_told_who_holds_it() {

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::agent::{Agent, State};
-use super::lock::RunLock;
+use super::lock::{PinsLock, RunLock};
 use super::{follow, node_id, register};
 use crate::api::server;
 use crate::config::{Config, StoreChoice};
@@ -35,15 +35,16 @@ const PROBE: Duration = Duration::from_secs(3);
 
 /// Runs until `shutdown`. The data path stays.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
+    // What only looks comes first: a mistake in the settings leaves no file behind.
     checks::require(&config.bpffs_dir)?;
-    let _lock = RunLock::take(&config.run_dir)?;
-    let node = node_id::load_or_create(&config.state_dir)?;
     let name = node_name(&config)?;
+    let store = store_config(&config)?;
     let netlink = Netlink::open()?;
     let underlay = choose_underlay(&config, &netlink).await?;
+    let _lock = RunLock::take(&config.run_dir)?;
+    let pins = PinsLock::take(&config.bpffs_dir)?;
     let metrics_listener = http::listen(config.metrics_addr).await?;
 
-    let store = store_config(&config)?;
     // Ended last: this host is still registered there until then.
     let store_end = CancellationToken::new();
     let _end_store = store_end.clone().drop_guard();
@@ -55,9 +56,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     let client = Client::new(&store)?;
     probe(&client, &Keys::new(&store.prefix)).await?;
     let registry = Registry::new(client, Keys::new(&store.prefix));
+    let node = node_id::load_or_create(&config.state_dir)?;
 
     let paths = Paths::new(&config.bpffs_dir);
     let datapath = Datapath::open(&datapath_settings(&config, underlay.clone()), paths).await?;
+    let _pins = pins.with_directory(&config.bpffs_dir)?;
     let xdp = if datapath.xdp.is_some() {
         "tc+xdp"
     } else {
@@ -208,24 +211,33 @@ fn serve_embedded(config: &Config, end: CancellationToken) -> Result<SocketFile>
 /// A store that refuses us is an error of the settings, and is told before anything is made. One
 /// that does not answer is waited for, later.
 async fn probe(client: &Client, keys: &Keys) -> Result<()> {
-    let Ok(answer) = tokio::time::timeout(PROBE, client.get(&keys.schema())).await else {
+    let answer = tokio::time::timeout(PROBE, client.get(&keys.schema())).await;
+    let error = match answer {
+        Ok(Ok(_)) => return Ok(()),
+        Ok(Err(error)) => Some(error),
+        Err(_) => None,
+    };
+    let Some(error) = error.filter(|error| !is_waited_for(error.kind())) else {
+        tracing::warn!(
+            "waiting for the store at {}: the data path keeps its last state",
+            client.address()
+        );
         return Ok(());
     };
-    let Err(error) = answer else {
-        return Ok(());
-    };
-    match error.kind() {
-        ErrorKind::Unreachable | ErrorKind::Interrupted | ErrorKind::Server => {
-            tracing::warn!("waiting for the store: the data path keeps its last state");
-            Ok(())
-        }
+    Err(error.into())
+}
+
+/// Whether a store that fails so may come to serve us without anybody changing our settings.
+fn is_waited_for(kind: ErrorKind) -> bool {
+    match kind {
+        ErrorKind::Unreachable | ErrorKind::Interrupted | ErrorKind::Server => true,
         ErrorKind::Denied
         | ErrorKind::TokenRefused
         | ErrorKind::Conflict
         | ErrorKind::TooLarge
         | ErrorKind::Refused
         | ErrorKind::Decode
-        | ErrorKind::Incomplete => Err(error.into()),
+        | ErrorKind::Incomplete => false,
     }
 }
 
