@@ -10,6 +10,7 @@ mod output;
 mod run;
 mod status;
 mod store;
+mod usage;
 mod values;
 
 use std::io::IsTerminal as _;
@@ -58,7 +59,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return usage(&error),
+        Err(error) => return usage::report(&error),
     };
     log_to_stderr();
     match execute(cli) {
@@ -114,21 +115,6 @@ fn log_to_stderr() {
         .init();
 }
 
-/// Help and version as clap prints them; an error in one line, as all of ours.
-fn usage(error: &clap::Error) -> ExitCode {
-    let text = error.to_string();
-    match text.strip_prefix("error: ") {
-        Some(text) if error.use_stderr() => {
-            // After the first paragraph come usage and hints.
-            let what = text.split("\n\n").next().unwrap_or(text);
-            eprintln!("error: {}; `--help` says more", one_line(what));
-        }
-        // Nothing can be done about a closed stdout.
-        _ => drop(error.print()),
-    }
-    u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
-}
-
 /// Some sources of errors speak in several lines.
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -141,6 +127,20 @@ mod tests {
     #[test]
     fn arguments_are_consistent() {
         <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    /// `--help` leaves nothing unexplained.
+    #[test]
+    fn everything_has_help() {
+        fn check(command: &clap::Command) {
+            let name = command.get_name();
+            assert!(command.get_about().is_some(), "{name}");
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{name} {argument}");
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&<Cli as clap::CommandFactory>::command());
     }
 
     /// Usage errors are clap's, with exit code 2.
@@ -156,6 +156,8 @@ mod tests {
             ("network create x --mtu 100", "100"),
             ("network create x --flood replicate", "drop"),
             ("network create ../x", "../x"),
+            ("endpoint rm ", "ENDPOINT"),
+            ("endpoint inspect ", "ENDPOINT"),
             ("endpoint add --network x", "--netns"),
             ("endpoint add --network x --netns /a --pid 1", "--pid"),
             (

@@ -30,6 +30,7 @@ pub enum ConfigError {
 
 /// Where the agent keeps its files; every command takes these.
 #[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Locations")]
 pub struct Locations {
     /// Directory of the agent's socket and lock [default: /run/overlay]
     #[arg(long, global = true, env = "OVERLAY_RUN_DIR", value_name = "DIR")]
