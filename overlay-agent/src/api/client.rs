@@ -1,5 +1,7 @@
 //! The command line's side.
 
+use std::error::Error;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use reqwest::{Method, Response};
@@ -13,6 +15,8 @@ use super::types::Failure;
 pub enum ApiError {
     #[error("cannot reach the agent at {}: is `overlay-agent run` running?", socket.display())]
     Unreachable { socket: PathBuf },
+    #[error("may not talk to the agent at {}: run as root", socket.display())]
+    Denied { socket: PathBuf },
     /// What the agent answered.
     #[error("{0}")]
     Refused(String),
@@ -74,11 +78,14 @@ impl Client {
             request = request.json(body);
         }
         let response = request.send().await.map_err(|source| {
-            if source.is_connect() {
-                let socket = self.socket.clone();
-                return ApiError::Unreachable { socket };
+            if !source.is_connect() {
+                return self.broken(source);
             }
-            self.broken(source)
+            let socket = self.socket.clone();
+            match io_kind(&source) {
+                Some(ErrorKind::PermissionDenied) => ApiError::Denied { socket },
+                _ => ApiError::Unreachable { socket },
+            }
         })?;
         if response.status().is_success() {
             return Ok(response);
@@ -101,6 +108,18 @@ impl Client {
             source: source.without_url(),
         }
     }
+}
+
+/// What the system said, at whatever depth.
+fn io_kind(error: &reqwest::Error) -> Option<ErrorKind> {
+    let mut source = error.source();
+    while let Some(error) = source {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return Some(error.kind());
+        }
+        source = error.source();
+    }
+    None
 }
 
 fn url(path: &[&str]) -> String {

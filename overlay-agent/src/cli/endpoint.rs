@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use overlay_common::net::MacAddr;
 
@@ -27,6 +28,7 @@ enum Action {
     /// Show one endpoint
     Inspect {
         /// Name, id or the id's first digits
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         endpoint: String,
         #[command(flatten)]
         format: Format,
@@ -34,26 +36,28 @@ enum Action {
     /// Remove an endpoint and its interface
     Rm {
         /// Name, id or the id's first digits
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         endpoint: String,
     },
 }
 
 #[derive(Debug, Args)]
 struct Add {
-    #[arg(long, value_parser = values::name)]
+    /// Name of the network
+    #[arg(long, value_name = "NAME", value_parser = values::name)]
     network: String,
     #[command(flatten)]
     place: Place,
     /// Address on the network [default: a free one]
     #[arg(long)]
     ip: Option<IpAddr>,
-    /// [default: 02:42 and the IPv4 address]
+    /// Its MAC address [default: 02:42 and the IPv4 address]
     #[arg(long, value_parser = values::unicast_mac)]
     mac: Option<MacAddr>,
     /// Name of the interface in the container
     #[arg(long, default_value = "eth0", value_parser = values::ifname, conflicts_with = "node")]
     ifname: String,
-    /// [default: the endpoint's id]
+    /// Its name, once on the network [default: the endpoint's id]
     #[arg(long, value_parser = values::name)]
     name: Option<String>,
 }
@@ -75,6 +79,7 @@ struct Place {
 pub(super) async fn exec(arguments: Arguments, client: &Client) -> Result<()> {
     match arguments.action {
         Action::Add(add) => {
+            let attempt = format!("cannot add an endpoint to network {}", add.network);
             let request = EndpointRequest {
                 network: add.network,
                 name: add.name,
@@ -82,7 +87,10 @@ pub(super) async fn exec(arguments: Arguments, client: &Client) -> Result<()> {
                 mac: add.mac,
                 at: at(add.place, add.ifname)?,
             };
-            let endpoint: Endpoint = client.post(&["endpoints"], &request).await?;
+            let endpoint: Endpoint = client
+                .post(&["endpoints"], &request)
+                .await
+                .context(attempt)?;
             let ip = endpoint
                 .ip4
                 .map(IpAddr::from)
@@ -121,7 +129,10 @@ pub(super) async fn exec(arguments: Arguments, client: &Client) -> Result<()> {
                 .join("\n")
             })
         }
-        Action::Rm { endpoint } => Ok(client.delete(&["endpoints", &endpoint]).await?),
+        Action::Rm { endpoint } => client
+            .delete(&["endpoints", &endpoint])
+            .await
+            .with_context(|| format!("cannot remove endpoint {endpoint}")),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 use ipnet::IpNet;
 use overlay_common::net::Vni;
@@ -27,6 +27,7 @@ enum Action {
     Ls(Format),
     /// Show one network
     Inspect {
+        /// Name of the network
         #[arg(value_parser = values::name)]
         name: String,
         #[command(flatten)]
@@ -34,6 +35,7 @@ enum Action {
     },
     /// Remove a network without endpoints
     Rm {
+        /// Name of the network
         #[arg(value_parser = values::name)]
         name: String,
     },
@@ -41,6 +43,7 @@ enum Action {
 
 #[derive(Debug, Args)]
 struct Create {
+    /// Name of the network
     #[arg(value_parser = values::name)]
     name: String,
     /// Addresses of the network; may be given several times [default: a free /16 of 10.64.0.0/10]
@@ -66,6 +69,7 @@ struct Create {
 pub(super) async fn exec(arguments: Arguments, client: &Client) -> Result<()> {
     match arguments.action {
         Action::Create(create) => {
+            let attempt = format!("cannot create network {}", create.name);
             let request = NetworkRequest {
                 name: create.name,
                 subnets: create.subnets,
@@ -75,7 +79,10 @@ pub(super) async fn exec(arguments: Arguments, client: &Client) -> Result<()> {
                 flood: create.flood,
                 internal: create.internal,
             };
-            let network: Network = client.post(&["networks"], &request).await?;
+            let network: Network = client
+                .post(&["networks"], &request)
+                .await
+                .context(attempt)?;
             print(&format!(
                 "network {} has VNI {} and {}",
                 network.name,
@@ -117,7 +124,10 @@ pub(super) async fn exec(arguments: Arguments, client: &Client) -> Result<()> {
                 .join("\n")
             })
         }
-        Action::Rm { name } => Ok(client.delete(&["networks", &name]).await?),
+        Action::Rm { name } => client
+            .delete(&["networks", &name])
+            .await
+            .with_context(|| format!("cannot remove network {name}")),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 
 use super::output::{Format, joined, print, table};
@@ -22,6 +22,7 @@ enum Action {
     Ls(Format),
     /// Announce a host without an agent, such as a hardware VTEP
     Add {
+        /// Name of the host
         #[arg(value_parser = values::name)]
         name: String,
         /// Address that it sends from and is sent to
@@ -49,11 +50,15 @@ pub(super) async fn exec(arguments: Arguments, client: &Client) -> Result<()> {
             })
         }
         Action::Add { name, vtep, port } => {
+            let attempt = format!("cannot add node {name}");
             let request = NodeRequest { name, vtep, port };
-            let node: Node = client.post(&["nodes"], &request).await?;
+            let node: Node = client.post(&["nodes"], &request).await.context(attempt)?;
             print(&format!("node {} has {}", node.name, joined(&node.vteps)))
         }
-        Action::Rm { node } => Ok(client.delete(&["nodes", &node]).await?),
+        Action::Rm { node } => client
+            .delete(&["nodes", &node])
+            .await
+            .with_context(|| format!("cannot remove node {node}")),
     }
 }
 

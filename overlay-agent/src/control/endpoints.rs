@@ -11,9 +11,9 @@ use overlay_common::net::{MacAddr, Vni};
 use super::agent::Agent;
 use super::error::AgentError;
 use crate::api::types::{At, Endpoint, EndpointRequest};
-use crate::ipam::{self, Family, Lease, Pool, Want};
+use crate::ipam::{self, Family, IpamError, Lease, Pool, Want};
 use crate::store::schema::{
-    EndpointId, EndpointPath, EndpointRecord, Extra, Network, NetworkRecord, Owner,
+    EndpointId, EndpointPath, EndpointRecord, Extra, Network, NetworkRecord, NodeId, Owner,
 };
 
 /// MAC of an endpoint that asked for none, as Docker makes it: locally administered, and as
@@ -49,7 +49,8 @@ impl Agent {
             .ip
             .map_or(Want::Any(first_family(&network.record)), Want::Address);
         let pool = Pool::of(&network.record);
-        let lease = ipam::allocate(&self.registry, &pool, want, &owner).await?;
+        let lease = ipam::allocate(&self.registry, &pool, want, &owner).await;
+        let lease = lease.map_err(|error| self.name_holder(network.record.vni, error))?;
         let added = match record(&network, name, lease.ip, request.mac) {
             Ok(record) => match &request.at {
                 At::Netns {
@@ -94,11 +95,7 @@ impl Agent {
                 record,
             });
         }
-        let networks = self.registry.networks().await?.items;
-        let mut found = networks.into_iter().filter(|network| network.name == name);
-        found
-            .next()
-            .ok_or_else(|| AgentError::NoNetwork(name.to_owned()))
+        Ok(self.registry.network(name).await?)
     }
 
     fn refuse_duplicate(
@@ -129,6 +126,34 @@ impl Agent {
             }
         }
         Ok(())
+    }
+
+    /// The same error, with the holder of a taken address by its names.
+    fn name_holder(&self, net: Vni, error: IpamError) -> AgentError {
+        let (ip, claim) = match error {
+            IpamError::Taken {
+                ip,
+                by: Some(claim),
+            } => (ip, claim),
+            other => return other.into(),
+        };
+        let state = self.state();
+        let local = state.locals.iter().map(|(id, local)| (id, &local.record));
+        let published = state.view.endpoints.iter();
+        let published = published.filter(|(path, _)| path.net == net && path.node == claim.node);
+        let name = published
+            .map(|(path, record)| (&path.id, record))
+            .chain(local)
+            .find(|(id, _)| id.as_str() == claim.endpoint)
+            .map(|(_, record)| record.name.as_str())
+            .filter(|name| *name != claim.endpoint);
+        let id = claim.endpoint.escape_debug();
+        let node = node_name(&state.view, claim.node);
+        let by = match name {
+            Some(name) => format!("{} ({id}) on {node}", name.escape_debug()),
+            None => format!("{id} on {node}"),
+        };
+        AgentError::IpTaken { ip, by }
     }
 
     /// Releases the address of an endpoint that did not come to be.
@@ -183,6 +208,13 @@ fn record(
         container: None,
         extra: Extra::new(),
     })
+}
+
+/// Name of a node, or its id when the store does not know it.
+fn node_name(view: &super::view::View, id: NodeId) -> String {
+    view.nodes
+        .get(&id)
+        .map_or_else(|| id.to_string(), |node| node.name.clone())
 }
 
 /// Where a VNI is in the view: for messages.

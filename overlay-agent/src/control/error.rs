@@ -51,13 +51,22 @@ pub enum AgentError {
     NoEndpoint(String),
     #[error("several endpoints are called `{name}`: use one of the ids {}", ids.join(", "))]
     AmbiguousEndpoint { name: String, ids: Vec<String> },
-    #[error("endpoint `{name}` is on network {network} already, with id {id}")]
+    #[error(
+        "endpoint `{name}` is on network {network} already: choose another --name, or remove it \
+         with `overlay-agent endpoint rm {id}`"
+    )]
     EndpointExists {
         name: String,
         network: String,
         id: String,
     },
-    #[error("MAC {mac} of VNI {vni} is taken by endpoint {by}")]
+    #[error("{ip} is taken by endpoint {by}: choose another --ip, or none for a free one")]
+    IpTaken {
+        ip: IpAddr,
+        /// "name (id) on node".
+        by: String,
+    },
+    #[error("MAC {mac} of VNI {vni} is taken by endpoint {by}: choose another --mac, or none")]
     MacTaken { mac: MacAddr, vni: Vni, by: String },
     #[error("network {network} has no IPv4 subnet to derive a MAC from: give one with --mac")]
     NoMac { network: String },
@@ -65,7 +74,7 @@ pub enum AgentError {
     OtherHost { endpoint: String, node: String },
     #[error("host {0} has an agent: add its endpoints there")]
     HasAgent(String),
-    #[error("{0} is this host's own address: another host has another")]
+    #[error("{0} is this host's own address: the address of the other host is wanted")]
     OwnAddress(IpAddr),
     #[error("the data path did not take endpoint {endpoint}: {why}")]
     RowsRefused { endpoint: String, why: String },
@@ -89,6 +98,7 @@ impl AgentError {
             | Self::Endpoint(_)
             | Self::AmbiguousEndpoint { .. }
             | Self::EndpointExists { .. }
+            | Self::IpTaken { .. }
             | Self::MacTaken { .. }
             | Self::NoMac { .. }
             | Self::OtherHost { .. }

@@ -12,7 +12,10 @@ use crate::store::schema::{AddressRecord, BadKey};
 
 #[derive(Debug, Error)]
 pub enum IpamError {
-    #[error("{ip} is outside the network's subnets {}", list(.subnets))]
+    #[error(
+        "{ip} is outside the network's subnets {}: choose one inside, or none for a free one",
+        list(.subnets)
+    )]
     Outside { ip: IpAddr, subnets: Vec<IpNet> },
     #[error("{ip} is the network address of {subnet}, which no host may have")]
     NetworkAddress { ip: IpAddr, subnet: IpNet },
@@ -20,7 +23,7 @@ pub enum IpamError {
     BroadcastAddress { ip: IpAddr, subnet: IpNet },
     #[error("{0} is the network's gateway")]
     Gateway(IpAddr),
-    #[error("{ip} is taken{}", holder(.by.as_ref()))]
+    #[error("{ip} is taken{}: choose another, or none for a free one", holder(.by.as_ref()))]
     Taken {
         ip: IpAddr,
         /// `None` when it was freed in the same moment.
@@ -30,11 +33,15 @@ pub enum IpamError {
     NotOurs { ip: IpAddr, by: AddressRecord },
     #[error("the network has no {family} subnet")]
     NoSubnet { family: Family },
-    #[error("no {family} address is left in {}", list(.subnets))]
+    #[error(
+        "no {family} address is left in {}: remove endpoints that nobody needs, or make a larger \
+         network",
+        list(.subnets)
+    )]
     Exhausted { family: Family, subnets: Vec<IpNet> },
     #[error("there is no network with VNI {0}")]
     NoSuchNetwork(Vni),
-    #[error("the store holds something unusable at {0}")]
+    #[error("the store holds something unusable at {0}; correct that key there, or delete it")]
     Corrupt(BadKey),
     #[error(transparent)]
     Store(#[from] StoreError),

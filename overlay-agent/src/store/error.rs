@@ -22,7 +22,10 @@ pub enum StoreError {
         address: String,
         source: reqwest::Error,
     },
-    #[error("cannot {action}: the store's ACL denies it to this token ({detail})")]
+    #[error(
+        "cannot {action}: the store's ACL denies it to this token, or none was given ({detail}); \
+         check CONSUL_HTTP_TOKEN or CONSUL_HTTP_TOKEN_FILE and the token's policy"
+    )]
     Denied { action: String, detail: String },
     /// The token itself is unknown to the store.
     #[error(

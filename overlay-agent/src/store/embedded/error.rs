@@ -11,7 +11,7 @@ use thiserror::Error;
 pub enum EmbeddedError {
     /// The file can be neither opened nor made.
     #[error(
-        "open the store file {}: {source}; does its directory exist, and may it be written?",
+        "open the store file {}; does its directory exist, and may it be written?",
         path.display()
     )]
     Open {

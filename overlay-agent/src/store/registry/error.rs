@@ -15,24 +15,29 @@ pub enum RegistryError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Rule(#[from] RuleError),
-    #[error("the store holds something unusable at {0}")]
+    #[error("the store holds something unusable at {0}; correct that key there, or delete it")]
     Corrupt(BadKey),
     #[error("`{key}` says layout version {found}, this agent knows {known}: use a matching agent")]
     SchemaVersion { key: String, found: u32, known: u32 },
 
-    #[error("the network `{0}` exists already")]
+    #[error("the network `{0}` exists already: choose another name, or use it: it is on all hosts")]
     NetworkExists(String),
-    #[error("VNI {vni} is taken by the network `{by}`")]
+    #[error(
+        "VNI {vni} is taken by the network `{by}`: choose another --vni, or none for a free one"
+    )]
     VniTaken { vni: Vni, by: String },
     #[error("all VNIs are taken")]
     NoVniLeft,
     #[error("no /16 of 10.64.0.0/10 is left for a network without a subnet; name one")]
     NoSubnetLeft,
-    #[error("there is no network `{0}`")]
+    #[error("there is no network `{0}`: `overlay-agent network ls` lists them")]
     NoSuchNetwork(String),
     #[error("there is no network with VNI {0}, or the token may not read it")]
     NoSuchVni(Vni),
-    #[error("the network `{name}` has {count} endpoints: {}; remove them first", list(.endpoints, *.count))]
+    #[error(
+        "the network `{name}` has endpoints ({count}): {}; remove them first",
+        list(.endpoints, *.count)
+    )]
     NetworkInUse {
         name: String,
         /// "name (id) on node"; the first few.
@@ -40,13 +45,16 @@ pub enum RegistryError {
         count: usize,
     },
 
-    #[error("there is no node `{0}`")]
+    #[error("there is no node `{0}`: `overlay-agent node ls` lists them")]
     NoSuchNode(String),
     #[error("several nodes are named `{name}`; use one of the ids {}", join(.ids))]
     AmbiguousNode { name: String, ids: Vec<NodeId> },
-    #[error("a node named `{name}` exists already: {id}")]
+    #[error(
+        "a node named `{name}` exists already ({id}): choose another name, or remove that one \
+         with `overlay-agent node rm {id}`"
+    )]
     NodeExists { name: String, id: NodeId },
-    #[error("{vtep} is the VTEP of the node `{by}` already")]
+    #[error("{vtep} is the VTEP of the node `{by}` already: `overlay-agent node ls` lists them")]
     VtepTaken { vtep: IpAddr, by: String },
     #[error("the node `{name}` ({id}) has a running agent; stop it first")]
     NodeAlive { name: String, id: NodeId },

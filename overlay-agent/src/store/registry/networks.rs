@@ -69,7 +69,8 @@ impl Registry {
                     name: name.clone(),
                     record,
                 }),
-                Ok(_) | Err(_) => Err(RegistryError::NetworkExists(name.clone())),
+                Ok(_) => Err(RegistryError::NetworkExists(name.clone())),
+                Err(bad) => Err(bad.into()),
             };
         }
         let record = self.complete(new).await?;
@@ -192,6 +193,11 @@ impl Registry {
         if on_net.is_empty() {
             return Ok(());
         }
+        let nodes = self.nodes().await?.items;
+        let node_name = |id| {
+            let node = nodes.iter().find(|node| node.id == id);
+            node.map_or_else(|| id.to_string(), |node| node.record.name.clone())
+        };
         let mut endpoints = Vec::new();
         for path in on_net.iter().take(NAMED) {
             let pair = self.client.get(&self.keys.endpoint(path)).await?.value;
@@ -200,9 +206,10 @@ impl Registry {
             let label = record
                 .map(|record| record.name)
                 .filter(|name| !name.is_empty());
+            let node = node_name(path.node);
             endpoints.push(match label {
-                Some(label) => format!("{} ({}) on {}", label.escape_debug(), path.id, path.node),
-                None => format!("{} on {}", path.id, path.node),
+                Some(label) => format!("{} ({}) on {node}", label.escape_debug(), path.id),
+                None => format!("{} on {node}", path.id),
             });
         }
         Err(RegistryError::NetworkInUse {
