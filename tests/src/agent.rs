@@ -131,11 +131,17 @@ impl Host {
             .with_context(|| format!("no agent was started on {}", station.label))
     }
 
-    /// Runs `overlay-agent <args>` as an administrator of this host would.
-    pub fn cli(&self, args: &[&str]) -> Result<CliOutput> {
+    /// `overlay-agent <args>`, not started yet.
+    pub fn command(&self, args: &[&str]) -> Result<Command> {
         let mut command = command(self.netns())?;
         command.args(args);
         self.folders(&mut command)?;
+        Ok(command)
+    }
+
+    /// Runs `overlay-agent <args>` as an administrator of this host would.
+    pub fn cli(&self, args: &[&str]) -> Result<CliOutput> {
+        let mut command = self.command(args)?;
         let output = capture(&mut command)?;
         Ok(CliOutput {
             code: output

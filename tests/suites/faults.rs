@@ -7,11 +7,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use tests::consul::Consul;
 use tests::lab::Host;
-use tests::netns::Netns;
 use tests::traffic::ping::Pinging;
 use tests::traffic::tcp::transfer;
 use tests::wait::until;
 
+use crate::support::traces::Traces;
 use crate::support::{CONVERGE, Store, StoreKind, World, reachable};
 
 const INTERVAL: Duration = Duration::from_millis(10);
@@ -127,12 +127,7 @@ fn packets(host: &Host) -> Result<f64> {
 fn detach_all_leaves_nothing() -> Result<()> {
     let mut world = World::without_agents(StoreKind::Embedded)?;
     let url = world.store.url();
-    // The kernel's own changes to a new device are over: its addresses are checked for duplicates.
-    let before = until(CONVERGE, || {
-        let traces = Traces::of(world.host(1))?;
-        ensure!(!traces.addresses.contains("tentative"), "{traces:#?}");
-        Ok(traces)
-    })?;
+    let before = Traces::settled(world.host(1))?;
     for host in [1, 2] {
         world.host_mut(host).start_agent(&url)?;
     }
@@ -159,76 +154,4 @@ fn detach_all_leaves_nothing() -> Result<()> {
     // Again: nothing to do is no error.
     world.host(1).cli_ok(&["detach", "--all"])?;
     Ok(())
-}
-
-/// What an agent could leave in a host's namespace and on its bpffs.
-#[derive(Debug, PartialEq)]
-struct Traces {
-    links: Vec<String>,
-    addresses: String,
-    routes: String,
-    neighbors: Vec<String>,
-    qdiscs: String,
-    tcx: String,
-    pins: Vec<String>,
-}
-
-impl Traces {
-    fn of(host: &Host) -> Result<Self> {
-        let netns = host.netns();
-        Ok(Self {
-            links: names(&netns.ip(&["-o", "-d", "link"])?),
-            addresses: netns.ip(&["-o", "addr"])?,
-            routes: netns.ip(&["route", "show", "table", "all"])?,
-            neighbors: managed(&netns.ip(&["neigh"])?),
-            qdiscs: run(netns, "tc", &["qdisc"])?,
-            tcx: run(netns, "bpftool", &["net", "show"])?,
-            pins: pins(host)?,
-        })
-    }
-}
-
-/// Links without what changes by itself.
-fn names(links: &str) -> Vec<String> {
-    links
-        .lines()
-        .map(|line| {
-            line.split_whitespace()
-                .filter(|word| !word.is_empty())
-                .collect::<Vec<_>>()
-                .join(" ")
-        })
-        .collect()
-}
-
-/// Neighbour entries that somebody asked the kernel to keep; others come and go.
-fn managed(neighbors: &str) -> Vec<String> {
-    neighbors
-        .lines()
-        .filter(|line| line.contains("managed") || line.contains("extern_learn"))
-        .map(str::to_owned)
-        .collect()
-}
-
-fn run(netns: &Netns, program: &str, args: &[&str]) -> Result<String> {
-    tests::command::output(netns.command(program)?.args(args))
-}
-
-fn pins(host: &Host) -> Result<Vec<String>> {
-    let mut found = Vec::new();
-    let mut folders = vec![host.pins().to_owned()];
-    while let Some(folder) = folders.pop() {
-        let Ok(entries) = std::fs::read_dir(&folder) else {
-            continue;
-        };
-        for entry in entries {
-            let path = entry?.path();
-            found.push(path.display().to_string());
-            if path.is_dir() {
-                folders.push(path);
-            }
-        }
-    }
-    found.sort();
-    Ok(found)
 }

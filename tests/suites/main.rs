@@ -11,6 +11,7 @@ mod footprint;
 mod harness;
 mod interop;
 mod isolation;
+mod mistakes;
 mod overlay;
 mod prometheus;
 mod store_http;

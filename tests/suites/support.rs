@@ -1,5 +1,7 @@
 //! What several suites do: a lab with a store, agents and containers; forged frames.
 
+pub mod traces;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd as _;
 use std::time::Duration;

@@ -1,0 +1,366 @@
+//! Requests that contradict what is there. Each leaves the hosts, the containers and the store as
+//! they were.
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::{inside, keys, refused, unchanged};
+use crate::support::traces::Traces;
+use crate::support::{CONVERGE, Store, StoreKind, World, reachable};
+
+#[test]
+fn networks_endpoints_and_nodes() -> Result<()> {
+    let world = World::new(StoreKind::Embedded)?;
+    let Store::Embedded(store) = &world.store else {
+        anyhow::bail!("this world has another store");
+    };
+    let (one, two) = (world.host(1), world.host(2));
+    world.create_network("blue", &["--subnet", "10.42.0.0/24", "--vni", "42"])?;
+    world.create_network("tiny", &["--subnet", "10.9.0.0/30"])?;
+    world.create_network(
+        "gated",
+        &["--subnet", "10.8.0.0/24", "--gateway", "10.8.0.1"],
+    )?;
+    let web = world.container(1, "blue", "web")?;
+    let db = world.container(2, "blue", "db")?;
+    let path = web.netns.path();
+    let path = path.to_str().context("path")?;
+    for name in ["t1", "t2"] {
+        let args = [
+            "endpoint",
+            "add",
+            "--network",
+            "tiny",
+            "--netns",
+            path,
+            "--ifname",
+            name,
+        ];
+        one.cli_ok(&args)?;
+    }
+    one.cli_ok(&["node", "add", "switch", "--vtep", "192.0.2.50"])?;
+    one.cli_ok(&[
+        "endpoint",
+        "add",
+        "--network",
+        "blue",
+        "--node",
+        "switch",
+        "--ip",
+        "10.42.0.200",
+        "--mac",
+        "02:42:0a:2a:00:c8",
+        "--name",
+        "hw",
+    ])?;
+    // Host 1 has seen all of it.
+    tests::wait::until(CONVERGE, || {
+        let seen = one.cli_ok(&["endpoint", "ls"])?;
+        ensure!(
+            ["web", "db", "hw"].iter().all(|name| seen.contains(name)),
+            "{seen}"
+        );
+        Ok(())
+    })?;
+    reachable(&web, &db, 1)?;
+
+    let free = one.container("free")?;
+    let names = [("free", &free), ("web", &web.netns), ("own", one.netns())];
+    let before = (Traces::settled(one)?, Traces::settled(two)?);
+    let containers = || Ok::<_, anyhow::Error>((inside(&free)?, inside(&web.netns)?));
+    let interfaces = containers()?;
+    let stored = keys(&world.store_station, store.address())?;
+
+    let web_ip = web.ip.to_string();
+    let db_ip = db.ip.to_string();
+    let take_db = format!("endpoint add --network blue --netns @free --ip {db_ip}");
+    let take_mac = format!(
+        "endpoint add --network blue --netns @free --mac {}",
+        web.mac
+    );
+    let web_again =
+        format!("endpoint add --network blue --netns @web --name web --ip {web_ip} --ifname eth1");
+    for mistake in [
+        // Networks
+        (
+            "network create blue",
+            1,
+            &[
+                "cannot create network blue",
+                "`blue` exists already",
+                "choose another",
+            ][..],
+        ),
+        (
+            "network create red --vni 42",
+            1,
+            &[
+                "cannot create network red",
+                "VNI 42 is taken by the network `blue`",
+                "another --vni",
+            ],
+        ),
+        (
+            "network create red --subnet 10.0.0.0/8 --subnet 10.3.0.0/16",
+            1,
+            &[
+                "cannot create network red",
+                "10.0.0.0/8 and 10.3.0.0/16 overlap",
+            ],
+        ),
+        (
+            "network create red --subnet 10.0.0.0/31",
+            1,
+            &["10.0.0.0/31 is too small", "/30 or larger"],
+        ),
+        (
+            "network create red --subnet 0.0.0.0/0",
+            1,
+            &["0.0.0.0/0 is too large", "/8 or smaller"],
+        ),
+        (
+            "network create red --subnet 224.0.0.0/16",
+            1,
+            &["224.0.0.0/16", "multicast"],
+        ),
+        (
+            "network create red --subnet 10.1.0.0/24 --gateway 10.2.0.1",
+            1,
+            &["gateway 10.2.0.1 is in none of the network's subnets"],
+        ),
+        (
+            "network create red --mtu 65500",
+            1,
+            &["MTU 65500", "576 to 65485"],
+        ),
+        (
+            "network rm blue",
+            1,
+            &[
+                "cannot remove network blue",
+                "(3)",
+                "web (",
+                "on host1",
+                "db (",
+                "on host2",
+                "hw (",
+                "on switch",
+                "remove them first",
+            ],
+        ),
+        (
+            "network rm red",
+            1,
+            &[
+                "cannot remove network red",
+                "no network `red`",
+                "network ls",
+            ],
+        ),
+        (
+            "network inspect red",
+            1,
+            &["no network `red`", "`overlay-agent network ls`"],
+        ),
+        // Endpoints
+        (
+            "endpoint add --network red --netns @free",
+            1,
+            &[
+                "cannot add an endpoint to network red",
+                "no network `red`",
+                "network ls",
+            ],
+        ),
+        (
+            "endpoint add --network blue --netns @free --ip 10.43.0.1",
+            1,
+            &[
+                "cannot add an endpoint to network blue",
+                "10.43.0.1 is outside",
+                "10.42.0.0/24",
+            ],
+        ),
+        (
+            "endpoint add --network blue --netns @free --ip fd00::1",
+            1,
+            &["fd00::1 is outside"],
+        ),
+        (
+            "endpoint add --network blue --netns @free --ip 10.42.0.0",
+            1,
+            &["10.42.0.0 is the network address of 10.42.0.0/24"],
+        ),
+        (
+            "endpoint add --network blue --netns @free --ip 10.42.0.255",
+            1,
+            &["10.42.0.255 is the broadcast address of 10.42.0.0/24"],
+        ),
+        (
+            "endpoint add --network gated --netns @free --ip 10.8.0.1",
+            1,
+            &["10.8.0.1 is the network's gateway"],
+        ),
+        // Its holder is on the other host.
+        (
+            &take_db,
+            1,
+            &[
+                &db_ip,
+                "is taken by endpoint db (",
+                "on host2",
+                "another --ip",
+            ],
+        ),
+        (
+            &take_mac,
+            1,
+            &[
+                &web.mac.to_string(),
+                "is taken by endpoint web (",
+                "another --mac",
+            ],
+        ),
+        (
+            "endpoint add --network tiny --netns @free",
+            1,
+            &[
+                "cannot add an endpoint to network tiny",
+                "no IPv4 address is left in 10.9.0.0/30",
+                "remove endpoints",
+            ],
+        ),
+        (
+            "endpoint add --network blue --netns /run/netns/no-such-container",
+            1,
+            &[
+                "/run/netns/no-such-container",
+                "is the container running?",
+                "No such file",
+            ],
+        ),
+        // Beyond the largest process id that a kernel gives.
+        (
+            "endpoint add --network blue --pid 4194305",
+            1,
+            &["/proc/4194305/ns/net", "is the container running?"],
+        ),
+        (
+            "endpoint add --network blue --netns /etc/passwd",
+            1,
+            &["/etc/passwd is not a network namespace", "/run/netns/NAME"],
+        ),
+        (
+            "endpoint add --network blue --netns @own",
+            1,
+            &["is the agent's own network namespace"],
+        ),
+        (
+            "endpoint add --network blue --netns @web",
+            1,
+            &[
+                "cannot add an endpoint to network blue",
+                "eth0 is taken in the container",
+                "--ifname",
+            ],
+        ),
+        // Twice: the very same, and by name alone.
+        (
+            &web_again,
+            1,
+            &["endpoint `web` is on network blue already", "endpoint rm"],
+        ),
+        (
+            "endpoint add --network blue --netns @free --name web",
+            1,
+            &[
+                "endpoint `web` is on network blue already",
+                "another --name",
+            ],
+        ),
+        (
+            "endpoint add --network blue --netns @free --name db",
+            1,
+            &["endpoint `db` is on network blue already"],
+        ),
+        (
+            "endpoint rm nobody",
+            1,
+            &[
+                "cannot remove endpoint nobody",
+                "no endpoint `nobody`",
+                "endpoint ls",
+            ],
+        ),
+        (
+            "endpoint inspect nobody",
+            1,
+            &["no endpoint `nobody`", "`overlay-agent endpoint ls`"],
+        ),
+        (
+            "endpoint rm db",
+            1,
+            &[
+                "cannot remove endpoint db",
+                "on host host2",
+                "remove it there",
+            ],
+        ),
+        // Nodes
+        (
+            "endpoint add --network blue --node nobody --ip 10.42.0.7 --mac 02:00:00:00:00:07",
+            1,
+            &["no node `nobody`", "`overlay-agent node ls`"],
+        ),
+        (
+            "endpoint add --network blue --node host2 --ip 10.42.0.7 --mac 02:00:00:00:00:07",
+            1,
+            &["host host2 has an agent", "add its endpoints there"],
+        ),
+        (
+            "node add switch --vtep 192.0.2.51",
+            1,
+            &["`switch` exists already", "node rm"],
+        ),
+        (
+            "node add other --vtep 192.0.2.50",
+            1,
+            &["192.0.2.50 is the VTEP of the node `switch`"],
+        ),
+        (
+            "node add other --vtep 192.0.2.1",
+            1,
+            &["192.0.2.1 is this host's own address"],
+        ),
+        (
+            "node rm nobody",
+            1,
+            &["cannot remove node nobody", "no node `nobody`", "node ls"],
+        ),
+        (
+            "node rm host2",
+            1,
+            &[
+                "cannot remove node host2",
+                "has a running agent",
+                "stop it first",
+            ],
+        ),
+    ] {
+        refused(one, &names, mistake)?;
+        let what = mistake.0;
+        ensure!(containers()? == interfaces, "{what}: left in a container");
+        unchanged(one, &before.0).context(what.to_owned())?;
+        let now = keys(&world.store_station, store.address())?;
+        ensure!(now == stored, "{what}: before {stored}\nafter {now}");
+    }
+    unchanged(two, &before.1)?;
+    reachable(&web, &db, 3)?;
+
+    // The way out that the refusals name.
+    for endpoint in ["web", "hw"] {
+        one.cli_ok(&["endpoint", "rm", endpoint])?;
+    }
+    two.cli_ok(&["endpoint", "rm", "db"])?;
+    one.cli_ok(&["network", "rm", "blue"])?;
+    Ok(())
+}

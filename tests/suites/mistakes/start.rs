@@ -1,0 +1,374 @@
+//! What keeps an agent from starting. Besides the log, each leaves the host as it was.
+
+use std::fs;
+use std::io;
+use std::net::{TcpListener, UdpSocket};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use tests::agent::{METRICS, binary};
+use tests::lab::{Host, Lab};
+use tests::workdir::WorkDir;
+
+use super::{ended, is_refusal, unchanged};
+use crate::support::traces::Traces;
+
+/// A host without an agent, and what it looked like.
+struct World {
+    lab: Lab,
+    before: Traces,
+}
+
+impl World {
+    fn new() -> Result<Self> {
+        let lab = Lab::switched(1)?;
+        let before = Traces::settled(&lab.hosts[0])?;
+        Ok(Self { lab, before })
+    }
+
+    fn host(&self) -> &Host {
+        &self.lab.hosts[0]
+    }
+
+    /// That `run` and `attach` are refused with these arguments, and leave nothing.
+    fn refuses(
+        &self,
+        args: &[&str],
+        says: &[&str],
+        prepare: impl Fn(&mut Command) -> Result<()>,
+    ) -> Result<()> {
+        for action in ["run", "attach"] {
+            let args = [&[action], args].concat();
+            let mut command = self.host().command(&args)?;
+            prepare(&mut command)?;
+            let said = ended(command)?;
+            is_refusal(&said, 1, says).with_context(|| args.join(" "))?;
+            unchanged(self.host(), &self.before)?;
+        }
+        Ok(())
+    }
+
+    /// The same for what is refused before a file is made.
+    fn refuses_at_once(
+        &self,
+        args: &[&str],
+        says: &[&str],
+        prepare: impl Fn(&mut Command) -> Result<()>,
+    ) -> Result<()> {
+        self.refuses(args, says, prepare)?;
+        ensure!(self.files()? == [""; 0], "{args:?}: {:?}", self.files()?);
+        Ok(())
+    }
+
+    /// In the run and the state directory.
+    fn files(&self) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        for folder in ["run", "state"] {
+            for entry in fs::read_dir(self.host().work().folder(folder)?)? {
+                found.push(entry?.file_name().to_string_lossy().into_owned());
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+}
+
+fn nothing(_: &mut Command) -> Result<()> {
+    Ok(())
+}
+
+const UNDERLAY: &[&str] = &["--underlay", "eth0"];
+
+#[test]
+fn this_host_cannot() -> Result<()> {
+    let mut world = World::new()?;
+    // Everybody may run this copy.
+    let public = WorkDir::new("public")?;
+    let program = public.path().join("overlay-agent");
+    fs::copy(binary()?, &program).context("copy the agent")?;
+
+    for args in [
+        &["run", "--underlay", "eth0"][..],
+        &["attach"],
+        &["detach", "--all"],
+    ] {
+        let mut command = world.host().netns().command(&program)?;
+        command.args(args);
+        for (name, value) in world.host().command(&[])?.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        as_nobody(&mut command);
+        let said = ended(command)?;
+        is_refusal(&said, 1, &["CAP_NET_ADMIN", "CAP_SYS_ADMIN", "run as root"])?;
+        unchanged(world.host(), &world.before)?;
+        ensure!(world.files()? == [""; 0], "{:?}", world.files()?);
+    }
+
+    let elsewhere = public.path().join("pins");
+    let path = elsewhere.to_str().context("path")?;
+    world.refuses_at_once(
+        UNDERLAY,
+        &[
+            "no bpf filesystem at",
+            &format!("`mount -t bpf bpf {path}`"),
+        ],
+        |command| {
+            command.env("OVERLAY_BPFFS_DIR", &elsewhere);
+            Ok(())
+        },
+    )?;
+    ensure!(!elsewhere.exists(), "made {path}");
+    world.refuses_at_once(
+        UNDERLAY,
+        &["no bpf filesystem at", "`mount -t bpf bpf /sys/fs/bpf`"],
+        |command| {
+            command.env("OVERLAY_BPFFS_DIR", "/sys/fs/bpf/overlay");
+            without_bpffs(command);
+            Ok(())
+        },
+    )?;
+    world.refuses_at_once(
+        UNDERLAY,
+        &["Linux 2.6.", "too old", "6.6 or newer"],
+        |command| {
+            as_linux_2_6(command);
+            Ok(())
+        },
+    )?;
+    world.refuses_at_once(UNDERLAY, &["TCX", "CONFIG_NET_XGRESS=y"], |command| {
+        without_tcx(command);
+        Ok(())
+    })?;
+
+    // Nothing of this has spoilt the right start.
+    world.lab.hosts[0].start_agent("embedded")
+}
+
+#[test]
+fn these_settings_do_not_fit() -> Result<()> {
+    let mut world = World::new()?;
+    let netns = world.host().netns();
+    netns.ip(&[
+        "link", "add", "bare", "type", "veth", "peer", "name", "down",
+    ])?;
+    netns.ip(&["link", "set", "bare", "up"])?;
+    netns.ip(&["addr", "add", "198.51.100.1/24", "dev", "down"])?;
+    world.before = Traces::settled(world.host())?;
+    let config = world.host().work().path().join("config.toml");
+    let path = config.to_str().context("path")?;
+
+    for (args, says) in [
+        (
+            &["--underlay", "eth9"][..],
+            &["underlay device eth9 does not exist", "`ip link`"][..],
+        ),
+        (
+            &["--underlay", "bare"],
+            &[
+                "underlay device bare",
+                "no global IPv4 address",
+                "give it one",
+            ],
+        ),
+        (
+            &["--underlay", "down"],
+            &["underlay device down is down", "`ip link set down up`"],
+        ),
+        (
+            &["--advertise", "192.0.2.77"],
+            &["192.0.2.77 is not an address of this host"],
+        ),
+        (
+            &["--underlay", "eth0", "--advertise", "192.0.2.77"],
+            &[
+                "192.0.2.77 is not an address of eth0",
+                "`ip address show eth0`",
+            ],
+        ),
+        (&[], &["no default route", "--underlay", "--advertise"]),
+        (
+            &["--config", "/nonexistent"],
+            &["configuration file /nonexistent", "No such file"],
+        ),
+    ] {
+        world.refuses_at_once(args, says, nothing)?;
+    }
+    fs::write(&config, "# Settings\nprot = 4789\n")?;
+    world.refuses_at_once(
+        &["--config", path],
+        &["config.toml:2:", "`prot`", "`port`"],
+        nothing,
+    )?;
+
+    for (args, says) in [
+        (
+            &["run", "--underlay", "eth0", "--store", "ftp://x"][..],
+            &["`ftp://x`", "--store", "http://"][..],
+        ),
+        (
+            &["run", "--underlay", "eth0", "--store-prefix", "//"],
+            &["prefix `//`", "`overlay/`"],
+        ),
+        (
+            &["run", "--underlay", "eth0", "--node-name", "a/b"],
+            &["--node-name", "`a/b`"],
+        ),
+    ] {
+        let said = ended(world.host().command(args)?)?;
+        is_refusal(&said, 1, says)?;
+        unchanged(world.host(), &world.before)?;
+        ensure!(world.files()? == [""; 0], "{:?}", world.files()?);
+    }
+    world.lab.hosts[0].start_agent("embedded")
+}
+
+#[test]
+fn ports_are_taken() -> Result<()> {
+    let mut world = World::new()?;
+    let netns = world.host().netns();
+    let vxlan = netns.run(|| Ok(UdpSocket::bind(("0.0.0.0", 4789))?))?;
+    world.refuses(
+        UNDERLAY,
+        &[
+            "UDP port 4789 is in use",
+            "`ss -ulnp 'sport = :4789'`",
+            "--port",
+        ],
+        nothing,
+    )?;
+    drop(vxlan);
+
+    netns.ip(&[
+        "link", "add", "vx", "type", "vxlan", "id", "5", "dstport", "4789",
+    ])?;
+    netns.ip(&["link", "set", "vx", "up"])?;
+    let with_device = Traces::settled(world.host())?;
+    let clean = std::mem::replace(&mut world.before, with_device);
+    world.refuses(
+        UNDERLAY,
+        &["UDP port 4789 is in use by vxlan device vx", "--port"],
+        nothing,
+    )?;
+    world.host().netns().ip(&["link", "del", "vx"])?;
+    world.before = clean;
+
+    let metrics = world
+        .host()
+        .netns()
+        .run(|| Ok(TcpListener::bind(METRICS)?))?;
+    let said = ended(world.host().command(&["run", "--underlay", "eth0"])?)?;
+    is_refusal(
+        &said,
+        1,
+        &[
+            "cannot serve metrics on 127.0.0.1:9469",
+            "--metrics-addr",
+            "in use",
+        ],
+    )?;
+    unchanged(world.host(), &world.before)?;
+    drop(metrics);
+
+    // What stays is whole: who this host is, an empty store, the lock's file.
+    let files = world.files()?;
+    ensure!(
+        files == ["agent.lock", "node-id", "store.redb"],
+        "left behind: {files:?}"
+    );
+    world.lab.hosts[0].start_agent("embedded")
+}
+
+/// Runs in the child between fork and exec, after the harness's own hook has entered the
+/// namespace.
+fn before_exec(
+    command: &mut Command,
+    hook: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
+) {
+    // SAFETY: the hooks below make system calls only, and allocate nothing.
+    unsafe {
+        command.pre_exec(hook);
+    }
+}
+
+pub(super) fn as_nobody(command: &mut Command) {
+    const NOBODY: u32 = 65534;
+    before_exec(command, || {
+        // SAFETY: plain numbers; the list of groups is empty.
+        let done = unsafe {
+            libc::setgroups(0, std::ptr::null()) == 0
+                && libc::setgid(NOBODY) == 0
+                && libc::setuid(NOBODY) == 0
+        };
+        checked(done)
+    });
+}
+
+/// The kernel names itself 2.6.x to a program that asks for it, as `setarch --uname-2.6` does.
+fn as_linux_2_6(command: &mut Command) {
+    /// linux/personality.h
+    const UNAME26: libc::c_ulong = 0x0002_0000;
+    before_exec(command, || {
+        // SAFETY: a plain number.
+        checked(unsafe { libc::personality(UNAME26) } != -1)
+    });
+}
+
+/// In a mount namespace of its own, `/sys/fs/bpf` is an ordinary directory.
+fn without_bpffs(command: &mut Command) {
+    before_exec(command, || {
+        unshare(CloneFlags::CLONE_NEWNS)?;
+        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+        mount(None::<&str>, "/", None::<&str>, private, None::<&str>)?;
+        let (kind, flags) = (Some("tmpfs"), MsFlags::empty());
+        mount(kind, tests::bpffs::MOUNT, kind, flags, None::<&str>)?;
+        Ok(())
+    });
+}
+
+/// bpf(2) knows no `BPF_PROG_QUERY`, as on a kernel without TCX it knows none of its hooks.
+fn without_tcx(command: &mut Command) {
+    /// linux/bpf.h
+    const BPF_PROG_QUERY: u32 = 16;
+    before_exec(command, || {
+        let word = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+        let equal = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+        let give = (libc::BPF_RET | libc::BPF_K) as u16;
+        let refuse = libc::SECCOMP_RET_ERRNO | libc::EINVAL as u32;
+        let op = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+        // struct seccomp_data: the number, then, from byte 16, the arguments.
+        let mut program = [
+            op(word, 0, 0, 0),
+            op(equal, 0, 3, libc::SYS_bpf as u32),
+            op(word, 0, 0, 16),
+            op(equal, 0, 1, BPF_PROG_QUERY),
+            op(give, 0, 0, refuse),
+            op(give, 0, 0, libc::SECCOMP_RET_ALLOW),
+        ];
+        let filter = libc::sock_fprog {
+            len: program.len() as u16,
+            filter: program.as_mut_ptr(),
+        };
+        // SAFETY: the filter and the program it points to outlive the call, which copies them.
+        checked(unsafe {
+            libc::prctl(
+                libc::PR_SET_SECCOMP,
+                libc::SECCOMP_MODE_FILTER,
+                &raw const filter,
+            ) == 0
+        })
+    });
+}
+
+fn checked(done: bool) -> io::Result<()> {
+    if done {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
