@@ -3,6 +3,7 @@
 
 mod corrupt;
 mod outage;
+mod pretend;
 mod requests;
 mod start;
 mod token;

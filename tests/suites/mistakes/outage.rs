@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use tests::agent::METRICS;
 use tests::consul::Consul;
 use tests::http;
+use tests::lab::Lab;
 use tests::traffic::ping::Pinging;
 use tests::wait::until;
 
@@ -102,5 +103,24 @@ fn consul_is_not_there_at_the_start() -> Result<()> {
     reachable(&three, &two, 1)?;
     let summary = pinging.stop()?;
     ensure!(summary.lost() == 0, "traffic was lost: {summary:?}");
+    Ok(())
+}
+
+/// An address without a host behind it answers nothing at all, not even that nobody is there.
+#[test]
+fn nothing_answers() -> Result<()> {
+    let url = "http://192.0.2.200:8500";
+    let mut lab = Lab::switched(1)?;
+    let host = &mut lab.hosts[0];
+    host.spawn_agent(url, &[])?;
+    let agent = host.agent()?;
+    logged(agent, &["WARN", "waiting for the store at", url])?;
+    logged(agent, &["agent is running"])?;
+    let status = until(CONVERGE, || {
+        let status = host.cli_ok(&["status"])?;
+        ensure!(status.contains("down since"), "{status}");
+        Ok(status)
+    })?;
+    ensure!(status.contains(url), "{status}");
     Ok(())
 }

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use tests::agent::binary;
 use tests::workdir::WorkDir;
 
-use super::start::as_nobody;
+use super::pretend::as_nobody;
 use super::{ended, is_refusal, unchanged};
 use crate::support::traces::Traces;
 use crate::support::{StoreKind, World, reachable};
