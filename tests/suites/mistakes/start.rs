@@ -241,19 +241,22 @@ fn ports_are_taken() -> Result<()> {
     )?;
     drop(vxlan);
 
-    netns.ip(&[
-        "link", "add", "vx", "type", "vxlan", "id", "5", "dstport", "4789",
-    ])?;
-    netns.ip(&["link", "set", "vx", "up"])?;
-    let with_device = Traces::settled(world.host())?;
-    let clean = std::mem::replace(&mut world.before, with_device);
-    world.refuses(
-        UNDERLAY,
-        &["UDP port 4789 is in use by vxlan device vx", "--port"],
-        nothing,
-    )?;
-    world.host().netns().ip(&["link", "del", "vx"])?;
-    world.before = clean;
+    // One that takes every VNI is in the way of making ours, the other of bringing it up.
+    for kind in [["external", "nolearning"], ["id", "5"]] {
+        let netns = world.host().netns();
+        let add = ["link", "add", "vx", "type", "vxlan", "dstport", "4789"];
+        netns.ip(&[&add[..], &kind].concat())?;
+        netns.ip(&["link", "set", "vx", "up"])?;
+        let with_device = Traces::settled(world.host())?;
+        let clean = std::mem::replace(&mut world.before, with_device);
+        world.refuses(
+            UNDERLAY,
+            &["UDP port 4789 is in use by vxlan device vx", "--port"],
+            nothing,
+        )?;
+        world.host().netns().ip(&["link", "del", "vx"])?;
+        world.before = clean;
+    }
 
     let metrics = world
         .host()
