@@ -211,10 +211,20 @@ impl Netlink {
             .attempt(action)
     }
 
-    pub(super) async fn set_up(&self, ifindex: u32, name: &str) -> Result<(), NetlinkError> {
+    pub(crate) async fn set_up(&self, ifindex: u32, name: &str) -> Result<(), NetlinkError> {
         let message = LinkUnspec::new_with_index(ifindex).up().build();
         self.set_link(message, || format!("bring device {name} up"))
             .await
+    }
+
+    /// Returns whether the device was there.
+    pub(crate) async fn set_down(&self, ifindex: u32, name: &str) -> Result<bool, NetlinkError> {
+        let message = LinkUnspec::new_with_index(ifindex).down().build();
+        match self.handle.link().set(message).execute().await {
+            Ok(()) => Ok(true),
+            Err(error) if is_absent(&error) => Ok(false),
+            Err(error) => Err(error).attempt(|| format!("take device {name} down")),
+        }
     }
 
     /// Marks a fresh device as ours and keeps the kernel from giving it an IPv6 address: it

@@ -42,6 +42,8 @@ fn both_ends_are_ready() {
         let netlink = Netlink::open().unwrap();
         let listed = endpoint::list(&netlink, &world.owner()).await.unwrap();
         assert_eq!(listed[0].1.ifindex, ifindex);
+        assert!(!listed[0].1.up, "nothing comes out before it is asked for");
+        endpoint::open(&netlink, ifindex, "ovtest1").await.unwrap();
         listed
     });
     assert_eq!(listed.len(), 1);
@@ -76,8 +78,16 @@ fn both_ends_are_ready() {
     world.on_host(async || {
         let netlink = Netlink::open().unwrap();
         let owner = world.owner();
+        assert!(endpoint::close(&netlink, &owner, "ovtest1").await.unwrap());
+        let link = netlink.link("ovtest1").await.unwrap().unwrap();
+        assert!(!link.up);
+        let error = endpoint::close(&netlink, &owner, UNDERLAY)
+            .await
+            .unwrap_err();
+        assert!(matches!(error, EndpointError::NotOurs { .. }), "{error:?}");
         assert!(endpoint::remove(&netlink, &owner, "ovtest1").await.unwrap());
         assert!(!endpoint::remove(&netlink, &owner, "ovtest1").await.unwrap());
+        assert!(!endpoint::close(&netlink, &owner, "ovtest1").await.unwrap());
         let error = endpoint::remove(&netlink, &owner, UNDERLAY)
             .await
             .unwrap_err();

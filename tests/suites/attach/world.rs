@@ -95,6 +95,12 @@ impl World {
         }
     }
 
+    /// Whether a device of the host is up.
+    pub fn is_up(&self, device: &str) -> bool {
+        let link = self.host.ip(&["-brief", "link", "show", device]).unwrap();
+        link.contains(",UP") || link.contains("<UP")
+    }
+
     /// Names of the programs at TCX ingress of a device of the host.
     pub fn programs(&self, device: &str) -> Vec<String> {
         self.host
