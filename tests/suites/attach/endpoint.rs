@@ -75,6 +75,12 @@ fn both_ends_are_ready() {
         assert!(outside.contains(wanted), "{wanted}: {outside}");
     }
 
+    assert_eq!(
+        world.sysctl("net.ipv6.conf.ovtest1.disable_ipv6"),
+        "1",
+        "the host tells the container of its multicast groups"
+    );
+
     world.on_host(async || {
         let netlink = Netlink::open().unwrap();
         let owner = world.owner();
