@@ -1,5 +1,7 @@
 //! What an operator fears: the store gone, the agent killed, something left behind.
 
+mod restart;
+
 use std::net::IpAddr;
 use std::process::Command;
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! Nothing gets out of a VNI, nothing forged gets in; each refusal under its own name.
 
+mod first_moment;
+
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};

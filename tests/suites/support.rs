@@ -3,10 +3,14 @@
 pub mod traces;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use nix::sched::{CloneFlags, setns};
 use overlay_common::net::MacAddr;
 use tests::consul::Consul;
 use tests::lab::{Host, Lab, Station};
@@ -18,6 +22,9 @@ use tests::workdir::WorkDir;
 
 /// A change in the store is in every host's maps well within this time.
 pub const CONVERGE: Duration = Duration::from_secs(15);
+
+/// Where hosts take VXLAN.
+pub const VXLAN_PORT: u16 = 4789;
 
 /// The server that a lab's agents share, on a machine of its own.
 pub enum Store {
@@ -165,9 +172,7 @@ pub fn send_vxlan(
     inner: &[u8],
     checksum: bool,
 ) -> Result<()> {
-    let mut payload = vec![8, 0, 0, 0];
-    payload.extend((vni << 8).to_be_bytes());
-    payload.extend(inner);
+    let payload = vxlan_payload(vni, inner);
     from.run(|| {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).context("bind a UDP socket")?;
         if !checksum {
@@ -189,49 +194,152 @@ pub fn send_vxlan(
             );
         }
         socket
-            .send_to(&payload, (to, 4789))
+            .send_to(&payload, (to, VXLAN_PORT))
             .context("send a VXLAN datagram")?;
         Ok(())
     })
 }
 
+/// What a VXLAN datagram carries: its header and an inner frame.
+pub fn vxlan_payload(vni: u32, inner: &[u8]) -> Vec<u8> {
+    let mut payload = vec![8, 0, 0, 0];
+    payload.extend((vni << 8).to_be_bytes());
+    payload.extend(inner);
+    payload
+}
+
 /// Sends a frame as it is out of a namespace's `eth0`.
 pub fn send_raw(from: &Netns, frame: &[u8]) -> Result<()> {
-    from.run(|| {
+    from.run(|| PacketSocket::open(0)?.send(frame))
+}
+
+/// A packet socket on the `eth0` of the calling thread's namespace.
+pub struct PacketSocket {
+    socket: OwnedFd,
+}
+
+impl PacketSocket {
+    /// For sending, and for receiving the frames of one ethertype (0: none).
+    pub fn open(ethertype: u16) -> Result<Self> {
+        let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
         // SAFETY: plain numbers.
-        let socket =
-            unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
+        let socket = unsafe { libc::socket(libc::AF_PACKET, kind, 0) };
         ensure!(
             socket >= 0,
             "open a packet socket: {}",
             std::io::Error::last_os_error()
         );
         // SAFETY: the descriptor was just opened and is owned by nobody else.
-        let socket =
-            unsafe { <std::os::fd::OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(socket) };
+        let socket = unsafe { OwnedFd::from_raw_fd(socket) };
         let index = nix::net::if_::if_nametoindex("eth0").context("find eth0")?;
         // SAFETY: all zero is a value of this C struct.
         let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
         address.sll_family = libc::AF_PACKET as u16;
+        address.sll_protocol = ethertype.to_be();
         address.sll_ifindex = i32::try_from(index).context("index of eth0")?;
-        // SAFETY: buffer and address are valid for the lengths given.
-        let sent = unsafe {
-            libc::sendto(
-                socket.as_raw_fd(),
-                frame.as_ptr().cast(),
-                frame.len(),
-                0,
-                (&raw const address).cast(),
-                size_of::<libc::sockaddr_ll>() as libc::socklen_t,
-            )
-        };
+        let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+        // SAFETY: the address is valid for the length given.
+        let bound = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) };
         ensure!(
-            usize::try_from(sent).is_ok_and(|sent| sent == frame.len()),
-            "send a frame: {}",
+            bound == 0,
+            "bind a packet socket: {}",
             std::io::Error::last_os_error()
         );
+        Ok(Self { socket })
+    }
+
+    pub fn send(&self, frame: &[u8]) -> Result<()> {
+        let sent = nix::sys::socket::send(
+            self.socket.as_raw_fd(),
+            frame,
+            nix::sys::socket::MsgFlags::empty(),
+        );
+        let sent = sent.context("send a frame")?;
+        ensure!(sent == frame.len(), "{sent} bytes of a frame were sent");
         Ok(())
-    })
+    }
+}
+
+/// Sends as fast as it can, on a thread, until it is dropped.
+pub struct Flood {
+    shared: Arc<FloodShared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct FloodShared {
+    tried: AtomicU64,
+    stop: AtomicBool,
+}
+
+impl Flood {
+    /// A frame out of `eth0`, from the first moment that there is one, and again after it was
+    /// replaced.
+    pub fn frames(from: &Netns, frame: Vec<u8>) -> Result<Self> {
+        let mut socket = None;
+        Self::start(from, move || {
+            if socket.is_none() {
+                socket = PacketSocket::open(0).ok();
+            }
+            let open = socket.as_ref();
+            let refused = open.is_some_and(|open: &PacketSocket| open.send(&frame).is_err());
+            let tried = open.is_some();
+            if refused {
+                // Without a carrier, or gone and perhaps replaced.
+                socket = None;
+            }
+            tried
+        })
+    }
+
+    /// An inner frame in VXLAN to a host.
+    pub fn vxlan(from: &Netns, to: Ipv4Addr, vni: u32, inner: &[u8]) -> Result<Self> {
+        let payload = vxlan_payload(vni, inner);
+        let socket = from.run(|| Ok(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?))?;
+        Self::start(from, move || {
+            socket.send_to(&payload, (to, VXLAN_PORT)).is_ok()
+        })
+    }
+
+    /// `send` is called in the namespace and tells whether it could try.
+    fn start(from: &Netns, mut send: impl FnMut() -> bool + Send + 'static) -> Result<Self> {
+        let namespace = std::fs::File::open(from.path()).context("open the namespace")?;
+        let shared = Arc::new(FloodShared::default());
+        let counting = Arc::clone(&shared);
+        let thread = std::thread::spawn(move || {
+            if setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET).is_err() {
+                return;
+            }
+            while !counting.stop.load(Ordering::Relaxed) {
+                if send() {
+                    counting.tried.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        });
+        Ok(Self {
+            shared,
+            thread: Some(thread),
+        })
+    }
+
+    /// Waits until `count` more were tried.
+    pub fn goes_on(&self, count: u64) -> Result<()> {
+        let tried = || self.shared.tried.load(Ordering::Relaxed);
+        let before = tried();
+        until(CONVERGE, || {
+            ensure!(tried() >= before + count, "the flood has stopped");
+            Ok(())
+        })
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
 }
 
 /// An inner UDP frame.

@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::control::lock::{PinsLock, RunLock};
 use crate::control::start;
 use crate::datapath::{Datapath, Paths};
-use crate::host::{Netlink, Owner, checks, endpoint};
+use crate::host::{Netlink, checks};
 
 pub(super) async fn exec(config: Config) -> Result<()> {
     checks::require(&config.bpffs_dir)?;
@@ -16,12 +16,7 @@ pub(super) async fn exec(config: Config) -> Result<()> {
     let _lock = RunLock::take(&config.run_dir)?;
     let _pins = PinsLock::take(&config.bpffs_dir)?;
     let settings = start::datapath_settings(&config, underlay);
-    let mut datapath = Datapath::open(&settings, Paths::new(&config.bpffs_dir)).await?;
-    // `detach` took the programs off the endpoints too.
-    let owner = Owner::new(&config.bpffs_dir);
-    for (_, link) in endpoint::list(&netlink, &owner).await? {
-        datapath.attach_endpoint(&link.name).await?;
-    }
+    let datapath = Datapath::open(&settings, Paths::new(&config.bpffs_dir)).await?;
     let xdp = match datapath.xdp {
         Some(hook) => format!("{hook:?}").to_lowercase(),
         None => "off".to_owned(),

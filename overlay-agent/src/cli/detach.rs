@@ -18,7 +18,7 @@ pub(super) struct Arguments {
     all: bool,
 }
 
-/// Without `--all` the programs go and the maps stay: frames pass the kernel untouched until the
+/// Without `--all` the programs go and the maps stay: the containers have no network until the
 /// next `run` or `attach`. The store is not changed either way.
 pub(super) async fn exec(arguments: Arguments, config: &Config) -> Result<()> {
     checks::capabilities()?;
@@ -28,7 +28,7 @@ pub(super) async fn exec(arguments: Arguments, config: &Config) -> Result<()> {
     let detached = if arguments.all {
         datapath::detach_all(&paths).await
     } else {
-        datapath::detach_programs(&paths)
+        datapath::detach_programs(&paths).await
     };
     for removed in &detached.removed {
         print(&format!("removed {removed}"))?;

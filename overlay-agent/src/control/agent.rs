@@ -75,6 +75,8 @@ pub(super) struct LocalEndpoint {
     pub(super) device: String,
     /// `None` when the device is gone.
     pub(super) ifindex: Option<u32>,
+    /// Whether the device was brought up, which it is once its row is in the maps.
+    pub(super) open: bool,
     /// Being removed: no longer in the data path.
     pub(super) leaving: bool,
 }

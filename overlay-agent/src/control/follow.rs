@@ -154,6 +154,7 @@ impl Agent {
                 record,
                 device,
                 ifindex,
+                open: false,
                 leaving: false,
             };
             self.state().locals.insert(path.id, local);

@@ -14,6 +14,7 @@ use super::plan::{apply, plan};
 use super::problem::Problem;
 use crate::datapath::rows::{Change, Rows};
 use crate::datapath::{Datapath, Tables};
+use crate::host::endpoint;
 use crate::host::nexthop::NextHops;
 use crate::store::schema::EndpointId;
 
@@ -41,7 +42,8 @@ impl Agent {
         let desired = self.desired(&rows, &hops);
         let changes = plan(&desired.rows, &rows);
         let retired = retiring(&datapath.tables, &changes)?;
-        let refused = write(&mut datapath, &changes, &mut rows);
+        let mut refused = write(&mut datapath, &changes, &mut rows);
+        refused.extend(self.open_endpoints(&rows).await);
         drop(datapath);
 
         let peers = desired
@@ -125,6 +127,37 @@ impl Agent {
         let mut desired = desired(&world, rows);
         desired.problems.append(&mut gone);
         desired
+    }
+
+    /// Brings the devices up whose rows are in place. What is refused is tried again the next
+    /// time.
+    async fn open_endpoints(&self, rows: &Rows) -> Vec<Problem> {
+        let waiting: Vec<_> = {
+            let state = self.state();
+            let waiting = state
+                .locals
+                .iter()
+                .filter(|(_, local)| !local.open && !local.leaving);
+            waiting
+                .filter_map(|(id, local)| Some((id.clone(), local.ifindex?, local.device.clone())))
+                .filter(|(_, ifindex, _)| rows.endpoints.contains_key(ifindex))
+                .collect()
+        };
+        let mut refused = Vec::new();
+        for (id, ifindex, device) in waiting {
+            match endpoint::open(&self.netlink, ifindex, &device).await {
+                Ok(()) => {
+                    if let Some(local) = self.state().locals.get_mut(&id) {
+                        local.open = true;
+                    }
+                }
+                Err(error) => refused.push(Problem::NotApplied(format!(
+                    "{:#}",
+                    anyhow::Error::from(error)
+                ))),
+            }
+        }
+        refused
     }
 
     async fn look_at_underlay(&self) -> Result<(), AgentError> {

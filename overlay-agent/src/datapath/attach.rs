@@ -13,11 +13,14 @@ use aya::sys::SyscallError;
 
 use super::error::{DatapathError, PinContext as _};
 use super::sys::PinnedLink;
+use crate::host::Netlink;
 use crate::host::link::Link;
 
 /// What was newly made, to be removed again when a later step fails.
 #[derive(Debug, Default)]
 pub(super) struct Undo {
+    /// Devices that must not be up without the program they have now: index and name.
+    guarded: Vec<(u32, String)>,
     links: Vec<PathBuf>,
     maps: Vec<PathBuf>,
     directories: Vec<PathBuf>,
@@ -38,7 +41,10 @@ impl Undo {
     }
 
     /// Removes everything. Errors are not reported: the one that led here is.
-    pub(super) fn run(self) {
+    pub(super) async fn run(self, netlink: &Netlink) {
+        for (ifindex, name) in self.guarded {
+            let _ = netlink.set_down(ifindex, &name).await;
+        }
         for pin in self.links {
             if let Ok(Some(link)) = PinnedLink::open(&pin) {
                 let _ = unpin(&link, &pin);
@@ -68,6 +74,31 @@ pub(super) struct Hook<'a> {
 }
 
 impl Hook<'_> {
+    /// [`Self::attach_tc`] for a device that must not be up without its program: one that was is
+    /// taken down first, and left so. Frames that passed nobody's checks never reach the stack.
+    pub(super) async fn attach_guard(
+        self,
+        netlink: &Netlink,
+        program: &mut SchedClassifier,
+        undo: &mut Undo,
+    ) -> Result<(), DatapathError> {
+        if !self.is_in_place()? {
+            let Link { ifindex, name, .. } = self.device;
+            netlink.set_down(*ifindex, name).await?;
+            undo.guarded.push((*ifindex, name.clone()));
+        }
+        self.attach_tc(program, undo)
+    }
+
+    /// Whether the pinned link is there and on the device.
+    fn is_in_place(&self) -> Result<bool, DatapathError> {
+        let Some(link) = PinnedLink::open(&self.pin).pin("open pinned link", &self.pin)? else {
+            return Ok(false);
+        };
+        let info = link.info().pin("query pinned link", &self.pin)?;
+        Ok(info.ifindex == self.device.ifindex)
+    }
+
     /// Attaches to TCX ingress: by replacing the program of the pinned link, if that is on the
     /// device, else by a new link, which is pinned.
     pub(super) fn attach_tc(

@@ -9,6 +9,7 @@ use super::attach;
 use super::error::{DatapathError, PinContext as _};
 use super::paths::{self, Paths};
 use super::sys::PinnedLink;
+use crate::host::netlink::NetlinkError;
 use crate::host::{Netlink, Owner, endpoint, fallback, nexthop};
 
 /// What came of a removal.
@@ -36,12 +37,13 @@ impl Detached {
 /// Has to be called on a tokio runtime, in the network namespace of the underlay.
 pub async fn detach_all(paths: &Paths) -> Detached {
     let mut detached = Detached::default();
-    // Programs first: no packet is to meet half a data path.
-    remove_links(paths, &mut detached);
+    // Devices first: what comes out of a container or a tunnel is not to meet a device that has
+    // lost its program.
     match Netlink::open() {
         Ok(netlink) => remove_devices(&netlink, paths, &mut detached).await,
         Err(error) => detached.errors.push(error.into()),
     }
+    remove_links(paths, &mut detached);
     for name in names(paths.bpffs(), &mut detached) {
         if name.to_str().is_some_and(paths::is_version) {
             let removed = remove_maps(&paths.bpffs().join(name));
@@ -54,12 +56,28 @@ pub async fn detach_all(paths: &Paths) -> Detached {
     detached
 }
 
-/// Removes the programs from their devices. Maps and devices stay: frames pass the kernel as if
-/// there were no data path, until the next one is attached.
-pub fn detach_programs(paths: &Paths) -> Detached {
+/// Removes the programs from their devices. Maps and devices stay, those of endpoints and the
+/// fallback device down: until the next data path is attached, no container has a network, and
+/// the underlay is as if there were no data path.
+///
+/// Has to be called as [`detach_all`].
+pub async fn detach_programs(paths: &Paths) -> Detached {
     let mut detached = Detached::default();
-    remove_links(paths, &mut detached);
+    match close_devices(paths).await {
+        Ok(()) => remove_links(paths, &mut detached),
+        // A program is worth more where it is than gone from a device that is up.
+        Err(error) => detached.errors.push(error.into()),
+    }
     detached
+}
+
+async fn close_devices(paths: &Paths) -> Result<(), NetlinkError> {
+    let netlink = Netlink::open()?;
+    let owner = Owner::new(paths.bpffs());
+    for (_, link) in endpoint::list(&netlink, &owner).await? {
+        netlink.set_down(link.ifindex, &link.name).await?;
+    }
+    fallback::close(&netlink, &owner).await
 }
 
 fn remove_links(paths: &Paths, detached: &mut Detached) {

@@ -1,5 +1,6 @@
 //! Loading and attaching.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use aya::programs::{ProgramError, SchedClassifier, Xdp};
@@ -21,7 +22,7 @@ use super::xdp::{self, XdpMode};
 use super::{detach, drop_log, shape};
 use crate::host::link::{Link, XdpHook};
 use crate::host::underlay::Underlay;
-use crate::host::{Netlink, Owner, checks, fallback};
+use crate::host::{Netlink, Owner, checks, endpoint, fallback};
 
 /// What the programs are loaded and attached for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +69,7 @@ impl Datapath {
             settings,
             paths: &paths,
             netlink: &netlink,
+            owner,
             underlay,
             mode,
             fallback_ifindex: device.ifindex,
@@ -89,7 +91,7 @@ impl Datapath {
                 })
             }
             Err(error) => {
-                undo.run();
+                undo.run(&netlink).await;
                 if device.created {
                     // The error that led here is the one that matters.
                     let _ = netlink.delete_link(device.ifindex).await;
@@ -104,7 +106,8 @@ impl Datapath {
         Ok(Tables::open(paths)?)
     }
 
-    /// Puts `from_endpoint` on the host side of an endpoint's veth. Doing it again is no error.
+    /// Puts `from_endpoint` on the host side of an endpoint's veth. Doing it again is no error. A
+    /// device that was up without it is taken down, and left so.
     ///
     /// Returns the device's ifindex, the key of its endpoint record.
     pub async fn attach_endpoint(&mut self, device: &str) -> Result<u32, DatapathError> {
@@ -115,11 +118,13 @@ impl Datapath {
             device: &link,
             pin: self.paths.endpoint_link(device),
         }
-        .attach_tc(program, &mut Undo::default())?;
+        .attach_guard(&self.netlink, program, &mut Undo::default())
+        .await?;
         Ok(link.ifindex)
     }
 
-    /// Takes the program off an endpoint's device, whether or not that is still there.
+    /// Takes the program off an endpoint's device, whether or not that is still there. Once it
+    /// is gone: what is left has nothing to judge its frames.
     pub fn detach_endpoint(&self, device: &str) -> Result<(), DatapathError> {
         let pin = self.paths.endpoint_link(device);
         match PinnedLink::open(&pin).pin("open pinned link", &pin)? {
@@ -145,6 +150,7 @@ struct Loading<'a> {
     settings: &'a Settings,
     paths: &'a Paths,
     netlink: &'a Netlink,
+    owner: Owner,
     underlay: Link,
     mode: XdpMode,
     fallback_ifindex: u32,
@@ -164,20 +170,22 @@ impl Loading<'_> {
         let tables = Tables::open(self.paths)?;
 
         let fallback = device(self.netlink, fallback::FALLBACK_DEVICE).await?;
-        for (program, device, pin) in [
-            (FROM_FALLBACK, &fallback, paths::FROM_FALLBACK),
-            (FROM_UNDERLAY, &self.underlay, paths::FROM_UNDERLAY),
-        ] {
-            let pin = self.paths.link(pin);
-            Hook {
-                program,
-                device,
-                pin,
-            }
-            .attach_tc(classifier(&mut ebpf, program)?, undo)?;
+        Hook {
+            program: FROM_FALLBACK,
+            device: &fallback,
+            pin: self.paths.link(paths::FROM_FALLBACK),
         }
-        self.take_over_endpoints(classifier(&mut ebpf, FROM_ENDPOINT)?, undo)
-            .await?;
+        .attach_guard(self.netlink, classifier(&mut ebpf, FROM_FALLBACK)?, undo)
+        .await?;
+        fallback::open(self.netlink, fallback.ifindex, self.settings.port).await?;
+        Hook {
+            program: FROM_UNDERLAY,
+            device: &self.underlay,
+            pin: self.paths.link(paths::FROM_UNDERLAY),
+        }
+        .attach_tc(classifier(&mut ebpf, FROM_UNDERLAY)?, undo)?;
+        let program = classifier(&mut ebpf, FROM_ENDPOINT)?;
+        self.take_over_endpoints(program, &tables, undo).await?;
         let xdp = xdp::attach(
             filter(&mut ebpf)?,
             self.mode,
@@ -219,28 +227,41 @@ impl Loading<'_> {
             .map_err(|error| DatapathError::Load(Box::new(error)))
     }
 
-    /// Replaces the programs on the endpoints that an earlier run has left, and removes the
-    /// links whose devices are gone.
+    /// Replaces the programs on the endpoints that an earlier run has left, puts them on those
+    /// that have lost theirs, and removes the links whose devices are gone. An endpoint whose row
+    /// is in the maps is up afterwards; others wait for theirs.
     async fn take_over_endpoints(
         &self,
         program: &mut SchedClassifier,
+        tables: &Tables,
         undo: &mut Undo,
     ) -> Result<(), DatapathError> {
+        let listed = endpoint::list(self.netlink, &self.owner).await?;
+        let mut devices: BTreeSet<_> = listed.into_iter().map(|(_, link)| link.name).collect();
         let directory = self.paths.links();
         for entry in fs::read_dir(&directory).pin("list", &directory)? {
             let name = entry.pin("list", &directory)?.file_name();
-            let Some(device) = name.to_str().and_then(paths::endpoint_device) else {
+            devices.extend(
+                name.to_str()
+                    .and_then(paths::endpoint_device)
+                    .map(str::to_owned),
+            );
+        }
+        for device in devices {
+            let pin = self.paths.endpoint_link(&device);
+            let Some(link) = self.netlink.link(&device).await? else {
+                attach::remove_file(&pin).pin("remove pin", &pin)?;
                 continue;
             };
-            let pin = self.paths.endpoint_link(device);
-            match self.netlink.link(device).await? {
-                Some(link) => Hook {
-                    program: FROM_ENDPOINT,
-                    device: &link,
-                    pin,
-                }
-                .attach_tc(program, undo)?,
-                None => attach::remove_file(&pin).pin("remove pin", &pin)?,
+            Hook {
+                program: FROM_ENDPOINT,
+                device: &link,
+                pin,
+            }
+            .attach_guard(self.netlink, program, undo)
+            .await?;
+            if tables.has_endpoint(link.ifindex)? {
+                endpoint::open(self.netlink, link.ifindex, &device).await?;
             }
         }
         Ok(())

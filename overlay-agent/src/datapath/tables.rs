@@ -113,6 +113,15 @@ impl Tables {
         })
     }
 
+    /// Whether there is a record of the endpoint behind an interface.
+    pub fn has_endpoint(&self, ifindex: u32) -> Result<bool, TablesError> {
+        match self.endpoints.get(&ifindex, 0) {
+            Ok(_) => Ok(true),
+            Err(MapError::KeyNotFound) => Ok(false),
+            Err(source) => Err(read_failed(maps::ENDPOINTS, source)),
+        }
+    }
+
     /// Makes one change. Removing what is not there is no error.
     pub fn apply(&mut self, change: &Change) -> Result<(), TablesError> {
         let (map, result) = match change {

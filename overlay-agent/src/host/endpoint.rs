@@ -63,7 +63,9 @@ pub enum EndpointError {
     Netlink(#[from] NetlinkError),
 }
 
-/// Makes the pair, configures both ends and brings them up. On an error nothing is left.
+/// Makes the pair and configures both ends. The container's end is up, the host side is down
+/// ([`open`]): no frame gets out of the container before there is a program to judge it. On an
+/// error nothing is left.
 ///
 /// Returns the ifindex of the host side.
 pub async fn create(
@@ -92,17 +94,42 @@ pub async fn create(
     }
 }
 
+/// Brings the host side up: from now on the container has a carrier.
+pub async fn open(netlink: &Netlink, ifindex: u32, device: &str) -> Result<(), NetlinkError> {
+    netlink.set_up(ifindex, device).await
+}
+
+/// Takes the host side down: from now on nothing comes out of the container. Returns whether the
+/// device was there.
+pub async fn close(netlink: &Netlink, owner: &Owner, device: &str) -> Result<bool, EndpointError> {
+    match ours(netlink, owner, device).await? {
+        Some(link) => Ok(netlink.set_down(link.ifindex, &link.name).await?),
+        None => Ok(false),
+    }
+}
+
 /// Removes an endpoint's pair by the name of its host side. Returns whether it was there.
 pub async fn remove(netlink: &Netlink, owner: &Owner, device: &str) -> Result<bool, EndpointError> {
-    match netlink.link(device).await? {
+    match ours(netlink, owner, device).await? {
+        Some(link) => Ok(netlink.delete_link(link.ifindex).await?),
         None => Ok(false),
-        Some(link) if owner.endpoint(link.alias.as_deref()).is_some() => {
-            Ok(netlink.delete_link(link.ifindex).await?)
+    }
+}
+
+/// An endpoint's host side; `None` when it is gone.
+async fn ours(
+    netlink: &Netlink,
+    owner: &Owner,
+    device: &str,
+) -> Result<Option<Link>, EndpointError> {
+    match netlink.link(device).await? {
+        Some(link) if owner.endpoint(link.alias.as_deref()).is_none() => {
+            Err(EndpointError::NotOurs {
+                device: link.name,
+                alias: link.alias,
+            })
         }
-        Some(link) => Err(EndpointError::NotOurs {
-            device: link.name,
-            alias: link.alias,
-        }),
+        other => Ok(other),
     }
 }
 
@@ -183,9 +210,7 @@ async fn configure(
             .await
             .attempt(|| format!("give {address} to {} in the container", new.ifname))?;
     }
-    inside.set_up(container.ifindex, new.ifname).await?;
-    netlink.set_up(ifindex, new.device).await?;
-    Ok(())
+    Ok(inside.set_up(container.ifindex, new.ifname).await?)
 }
 
 fn validate(new: &NewEndpoint<'_>) -> Result<(), EndpointError> {

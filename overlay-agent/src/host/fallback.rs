@@ -47,7 +47,8 @@ pub struct Fallback {
     pub created: bool,
 }
 
-/// Finds our fallback device or makes it. One that listens on another port is replaced.
+/// Finds our fallback device or makes it, down ([`open`]): no frame gets out of a tunnel before
+/// there is a program to judge it. One that listens on another port is replaced.
 pub async fn ensure(
     netlink: &Netlink,
     owner: &Owner,
@@ -59,7 +60,6 @@ pub async fn ensure(
             external: true,
         };
         if link.vxlan == Some(wanted) {
-            up(netlink, link.ifindex, port).await?;
             return Ok(Fallback {
                 ifindex: link.ifindex,
                 created: false,
@@ -68,13 +68,8 @@ pub async fn ensure(
         netlink.delete_link(link.ifindex).await?;
     }
     let ifindex = create(netlink, port).await?;
-    let ready = async {
-        netlink
-            .mark(ifindex, FALLBACK_DEVICE, owner.fallback_alias())
-            .await?;
-        up(netlink, ifindex, port).await
-    };
-    match ready.await {
+    let alias = owner.fallback_alias();
+    match netlink.mark(ifindex, FALLBACK_DEVICE, alias).await {
         Ok(()) => Ok(Fallback {
             ifindex,
             created: true,
@@ -83,19 +78,40 @@ pub async fn ensure(
             // The first error is the one that matters; the device goes with the next `detach`
             // if even this fails.
             let _ = netlink.delete_link(ifindex).await;
-            Err(error)
+            Err(error.into())
         }
     }
 }
 
+/// Brings the fallback device up, which opens its UDP socket. It may be up already.
+pub async fn open(netlink: &Netlink, ifindex: u32, port: u16) -> Result<(), FallbackError> {
+    match netlink.set_up(ifindex, FALLBACK_DEVICE).await {
+        Err(error) if error.errno() == Some(libc::EADDRINUSE) => {
+            Err(port_in_use(netlink, port).await?)
+        }
+        other => Ok(other?),
+    }
+}
+
+/// Takes our fallback device down, if it is there: nothing comes out of a tunnel any more.
+pub async fn close(netlink: &Netlink, owner: &Owner) -> Result<(), NetlinkError> {
+    if let Some(link) = ours(netlink, owner).await? {
+        netlink.set_down(link.ifindex, FALLBACK_DEVICE).await?;
+    }
+    Ok(())
+}
+
 /// Removes our fallback device. Returns whether it was there.
 pub async fn remove(netlink: &Netlink, owner: &Owner) -> Result<bool, NetlinkError> {
-    match netlink.link(FALLBACK_DEVICE).await? {
-        Some(link) if owner.is_fallback(link.alias.as_deref()) => {
-            netlink.delete_link(link.ifindex).await
-        }
-        Some(_) | None => Ok(false),
+    match ours(netlink, owner).await? {
+        Some(link) => netlink.delete_link(link.ifindex).await,
+        None => Ok(false),
     }
+}
+
+async fn ours(netlink: &Netlink, owner: &Owner) -> Result<Option<Link>, NetlinkError> {
+    let link = netlink.link(FALLBACK_DEVICE).await?;
+    Ok(link.filter(|link| owner.is_fallback(link.alias.as_deref())))
 }
 
 async fn find(netlink: &Netlink, owner: &Owner) -> Result<Option<Link>, FallbackError> {
@@ -133,16 +149,6 @@ async fn create(netlink: &Netlink, port: u16) -> Result<u32, FallbackError> {
     match netlink.link(FALLBACK_DEVICE).await? {
         Some(link) => Ok(link.ifindex),
         None => Err(FallbackError::Foreign { alias: None }),
-    }
-}
-
-/// The UDP socket is opened when the device comes up.
-async fn up(netlink: &Netlink, ifindex: u32, port: u16) -> Result<(), FallbackError> {
-    match netlink.set_up(ifindex, FALLBACK_DEVICE).await {
-        Err(error) if error.errno() == Some(libc::EADDRINUSE) => {
-            Err(port_in_use(netlink, port).await?)
-        }
-        other => Ok(other?),
     }
 }
 

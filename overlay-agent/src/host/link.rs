@@ -1,5 +1,7 @@
 //! Links: what they are, and the changes that more than one module makes to them.
 
+use std::fs;
+use std::io;
 use std::net::IpAddr;
 
 use futures_util::TryStreamExt as _;
@@ -211,15 +213,25 @@ impl Netlink {
             .attempt(action)
     }
 
-    pub(super) async fn set_up(&self, ifindex: u32, name: &str) -> Result<(), NetlinkError> {
+    pub(crate) async fn set_up(&self, ifindex: u32, name: &str) -> Result<(), NetlinkError> {
         let message = LinkUnspec::new_with_index(ifindex).up().build();
         self.set_link(message, || format!("bring device {name} up"))
             .await
     }
 
-    /// Marks a fresh device as ours and keeps the kernel from giving it an IPv6 address: it
-    /// would send router solicitations and neighbour discovery into the overlay. Before the
-    /// device is up, or the address is already there.
+    /// Returns whether the device was there.
+    pub(crate) async fn set_down(&self, ifindex: u32, name: &str) -> Result<bool, NetlinkError> {
+        let message = LinkUnspec::new_with_index(ifindex).down().build();
+        match self.handle.link().set(message).execute().await {
+            Ok(()) => Ok(true),
+            Err(error) if is_absent(&error) => Ok(false),
+            Err(error) => Err(error).attempt(|| format!("take device {name} down")),
+        }
+    }
+
+    /// Marks a fresh device as ours and keeps IPv6 off it: the host would send router
+    /// solicitations, neighbour discovery and group reports into the overlay. Before the device
+    /// is up, or the address is already there.
     pub(super) async fn mark(
         &self,
         ifindex: u32,
@@ -242,8 +254,21 @@ impl Netlink {
         match quiet {
             // Without IPv6 there is nothing to turn off.
             Err(error) if error.errno() == Some(libc::EAFNOSUPPORT) => Ok(()),
+            Ok(()) => no_ipv6(name),
             other => other,
         }
+    }
+}
+
+/// Keeps this host's IPv6 off a device altogether: on a router it would tell the other end of its
+/// multicast groups even without an address. Netlink cannot say it.
+fn no_ipv6(device: &str) -> Result<(), NetlinkError> {
+    let path = format!("/proc/sys/net/ipv6/conf/{device}/disable_ipv6");
+    match fs::write(&path, "1") {
+        Ok(()) => Ok(()),
+        // Settings that may not be changed, as in many containers: the chatter is harmless.
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => Ok(()),
+        Err(source) => Err(NetlinkError::Setting { path, source }),
     }
 }
 

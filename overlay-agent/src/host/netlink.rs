@@ -22,13 +22,19 @@ pub enum NetlinkError {
         #[source]
         source: rtnetlink::Error,
     },
+    #[error("set {path}")]
+    Setting {
+        path: String,
+        #[source]
+        source: io::Error,
+    },
 }
 
 impl NetlinkError {
     /// The kernel's error number, if it was the kernel that refused.
     pub fn errno(&self) -> Option<i32> {
         match self {
-            Self::Open(error) => error.raw_os_error(),
+            Self::Open(source) | Self::Setting { source, .. } => source.raw_os_error(),
             Self::Request { source, .. } => errno(source),
         }
     }

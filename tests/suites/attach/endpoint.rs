@@ -42,6 +42,8 @@ fn both_ends_are_ready() {
         let netlink = Netlink::open().unwrap();
         let listed = endpoint::list(&netlink, &world.owner()).await.unwrap();
         assert_eq!(listed[0].1.ifindex, ifindex);
+        assert!(!listed[0].1.up, "nothing comes out before it is asked for");
+        endpoint::open(&netlink, ifindex, "ovtest1").await.unwrap();
         listed
     });
     assert_eq!(listed.len(), 1);
@@ -73,11 +75,25 @@ fn both_ends_are_ready() {
         assert!(outside.contains(wanted), "{wanted}: {outside}");
     }
 
+    assert_eq!(
+        world.sysctl("net.ipv6.conf.ovtest1.disable_ipv6"),
+        "1",
+        "the host tells the container of its multicast groups"
+    );
+
     world.on_host(async || {
         let netlink = Netlink::open().unwrap();
         let owner = world.owner();
+        assert!(endpoint::close(&netlink, &owner, "ovtest1").await.unwrap());
+        let link = netlink.link("ovtest1").await.unwrap().unwrap();
+        assert!(!link.up);
+        let error = endpoint::close(&netlink, &owner, UNDERLAY)
+            .await
+            .unwrap_err();
+        assert!(matches!(error, EndpointError::NotOurs { .. }), "{error:?}");
         assert!(endpoint::remove(&netlink, &owner, "ovtest1").await.unwrap());
         assert!(!endpoint::remove(&netlink, &owner, "ovtest1").await.unwrap());
+        assert!(!endpoint::close(&netlink, &owner, "ovtest1").await.unwrap());
         let error = endpoint::remove(&netlink, &owner, UNDERLAY)
             .await
             .unwrap_err();

@@ -9,11 +9,13 @@ use aya::maps::{HashMap, MapData, MapInfo};
 use aya::programs::links::PinnedLink;
 use aya::programs::{SchedClassifier, TcAttachType};
 use overlay_agent::datapath::rows::Change;
-use overlay_agent::datapath::{Datapath, DatapathError, TablesError, XdpMode, detach_all};
+use overlay_agent::datapath::{
+    Datapath, DatapathError, TablesError, XdpMode, detach_all, detach_programs,
+};
 use overlay_agent::host::endpoint::{self, NewEndpoint};
 use overlay_agent::host::nexthop::NextHopWatcher;
 use overlay_agent::host::{Netlink, Owner};
-use overlay_common::layout::PeerValue;
+use overlay_common::layout::{EndpointValue, PeerValue};
 use overlay_common::maps;
 use overlay_common::net::{IpKey, MacAddr};
 use tests::netns::Netns;
@@ -261,6 +263,82 @@ fn endpoints_are_attached_and_detached() {
     });
     assert_eq!(world.programs(DEVICE), [""; 0]);
     assert!(!world.paths().endpoint_link(DEVICE).exists());
+}
+
+/// Somebody removes pins: what is up without its program is taken down until it has one, and an
+/// endpoint until it has its row as well.
+#[test]
+fn a_device_that_lost_its_program_is_closed() {
+    let world = World::new();
+    let container = Netns::new("box").unwrap();
+    let ifindex = world.on_host(async || {
+        let mut datapath = world::open(world.paths(), UNDERLAY, XdpMode::Off)
+            .await
+            .unwrap();
+        let ifindex = add_endpoint(&world.owner(), &container).await;
+        datapath.attach_endpoint(DEVICE).await.unwrap();
+        let netlink = Netlink::open().unwrap();
+        endpoint::open(&netlink, ifindex, DEVICE).await.unwrap();
+        ifindex
+    });
+    // With its program it stays up, row or not: nobody but the store knows.
+    world.open(XdpMode::Off).unwrap();
+    assert!(world.is_up(DEVICE));
+
+    let lose = || {
+        for link in [ENDPOINT_LINK, "from_fallback"] {
+            fs::remove_file(world.paths().links().join(link)).unwrap();
+        }
+        assert_eq!(world.programs(DEVICE), [""; 0]);
+        assert!(world.is_up(DEVICE));
+    };
+    lose();
+    world.open(XdpMode::Off).unwrap();
+    assert_eq!(world.programs(DEVICE), ["from_endpoint"]);
+    assert_eq!(world.programs("ovx0"), ["from_fallback"]);
+    assert!(!world.is_up(DEVICE), "no row");
+    assert!(world.is_up("ovx0"));
+
+    world.host.ip(&["link", "set", DEVICE, "up"]).unwrap();
+    lose();
+    let row = Change::Endpoint(ifindex, Some(EndpointValue::default()));
+    let mut tables = Datapath::maps_only(&world.paths()).unwrap();
+    tables.apply(&row).unwrap();
+    world.open(XdpMode::Off).unwrap();
+    assert_eq!(world.programs(DEVICE), ["from_endpoint"]);
+    assert!(world.is_up(DEVICE), "with its row");
+}
+
+/// Without programs, containers and tunnels are closed, not open to the host.
+#[test]
+fn programs_alone_are_detached_and_attached() {
+    let world = World::new();
+    let container = Netns::new("box").unwrap();
+    world.on_host(async || {
+        let mut datapath = world::open(world.paths(), UNDERLAY, XdpMode::Off)
+            .await
+            .unwrap();
+        let ifindex = add_endpoint(&world.owner(), &container).await;
+        datapath.attach_endpoint(DEVICE).await.unwrap();
+        let row = Change::Endpoint(ifindex, Some(EndpointValue::default()));
+        datapath.tables.apply(&row).unwrap();
+        let netlink = Netlink::open().unwrap();
+        endpoint::open(&netlink, ifindex, DEVICE).await.unwrap();
+    });
+    let detached = world.on_host(async || detach_programs(&world.paths()).await);
+    assert!(detached.errors.is_empty(), "{:?}", detached.errors);
+    assert_eq!(detached.removed.len(), 3, "{:?}", detached.removed);
+    for device in [DEVICE, "ovx0"] {
+        assert!(!world.is_up(device), "{device}");
+        assert_eq!(world.programs(device), [""; 0], "{device}");
+    }
+    assert!(world.is_up(UNDERLAY));
+
+    world.open(XdpMode::Off).unwrap();
+    assert_eq!(world.programs(DEVICE), ["from_endpoint"]);
+    for device in [DEVICE, "ovx0"] {
+        assert!(world.is_up(device), "{device}");
+    }
 }
 
 #[test]

@@ -95,6 +95,19 @@ impl World {
         }
     }
 
+    /// A kernel setting of the host.
+    pub fn sysctl(&self, key: &str) -> String {
+        let path = format!("/proc/sys/{}", key.replace('.', "/"));
+        let value = self.host.run(|| Ok(fs::read_to_string(path)?)).unwrap();
+        value.trim().to_owned()
+    }
+
+    /// Whether a device of the host is up.
+    pub fn is_up(&self, device: &str) -> bool {
+        let link = self.host.ip(&["-brief", "link", "show", device]).unwrap();
+        link.contains(",UP") || link.contains("<UP")
+    }
+
     /// Names of the programs at TCX ingress of a device of the host.
     pub fn programs(&self, device: &str) -> Vec<String> {
         self.host

@@ -35,15 +35,17 @@ impl Agent {
         endpoint::create(&self.netlink, &self.owner, &new).await?;
         let joined = self.join(path, record, &device).await;
         if joined.is_err() {
-            self.log(
-                "remove device",
-                endpoint::remove(&self.netlink, &self.owner, &device).await,
-            );
+            self.state().locals.remove(&path.id);
+            if let Err(error) = self.dismantle(&device).await {
+                let error = format!("{:#}", anyhow::Error::from(error));
+                tracing::warn!("not all of endpoint {} is gone: {error}", path.id);
+            }
         }
         joined
     }
 
-    /// Puts a new veth into the data path, then into the store.
+    /// Puts a new veth into the data path, then into the store: program, rows, device up. In no
+    /// other order: a container may send from its first moment.
     async fn join(
         &self,
         path: &EndpointPath,
@@ -57,30 +59,23 @@ impl Agent {
             record: record.clone(),
             device: device.to_owned(),
             ifindex: Some(ifindex),
+            open: false,
             leaving: false,
         };
         self.state().locals.insert(path.id.clone(), local);
-        let published = match self.in_data_path(path, ifindex).await {
-            Ok(()) => self.registry.publish_endpoint(path, record).await,
-            Err(error) => {
-                self.leave(path, device).await;
-                return Err(error);
-            }
-        };
-        if let Err(error) = published {
+        self.in_data_path(path).await?;
+        if let Err(error) = self.registry.publish_endpoint(path, record).await {
             // Nobody knows whether a write was applied that got no answer.
             self.log("withdraw", self.registry.withdraw_endpoint(path).await);
-            self.leave(path, device).await;
             return Err(error.into());
         }
         Ok(())
     }
 
-    async fn in_data_path(&self, path: &EndpointPath, ifindex: u32) -> Result<(), AgentError> {
+    async fn in_data_path(&self, path: &EndpointPath) -> Result<(), AgentError> {
         self.sync(Trust::Memory).await?;
         let state = self.state();
-        let rows = state.actual.as_ref();
-        if rows.is_some_and(|rows| rows.endpoints.contains_key(&ifindex)) {
+        if state.locals.get(&path.id).is_some_and(|local| local.open) {
             return Ok(());
         }
         let why = state
@@ -93,11 +88,19 @@ impl Agent {
         })
     }
 
-    /// Undoes [`Self::join`] without stopping at an error.
-    async fn leave(&self, path: &EndpointPath, device: &str) {
-        self.state().locals.remove(&path.id);
-        self.log("update the data path", self.sync(Trust::Memory).await);
-        self.log("detach", self.datapath.lock().await.detach_endpoint(device));
+    /// Takes an endpoint out of the data path in the reverse order: device down, rows, device,
+    /// and only then its program. Goes on after an error; the first is returned.
+    async fn dismantle(&self, device: &str) -> Result<(), AgentError> {
+        let closed = {
+            // A sync that still counts it in may be about to bring it up.
+            let _datapath = self.datapath.lock().await;
+            endpoint::close(&self.netlink, &self.owner, device).await
+        };
+        let synced = self.sync(Trust::Memory).await;
+        endpoint::remove(&self.netlink, &self.owner, device).await?;
+        self.datapath.lock().await.detach_endpoint(device)?;
+        closed?;
+        synced
     }
 
     pub(super) async fn remove_local(&self, path: &EndpointPath) -> Result<(), AgentError> {
@@ -119,9 +122,7 @@ impl Agent {
                 }
             }
         };
-        self.sync(Trust::Memory).await?;
-        self.datapath.lock().await.detach_endpoint(&device)?;
-        endpoint::remove(&self.netlink, &self.owner, &device).await?;
+        self.dismantle(&device).await?;
         self.release_all(path, &ips).await?;
         self.state().locals.remove(&path.id);
         Ok(())

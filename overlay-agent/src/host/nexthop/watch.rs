@@ -41,19 +41,20 @@ const GROUPS: [MulticastGroup; 9] = [
 /// the data path stays.
 #[derive(Debug)]
 pub struct NextHopWatcher {
-    peers: watch::Sender<BTreeSet<IpAddr>>,
+    peers: watch::Sender<Option<BTreeSet<IpAddr>>>,
     hops: watch::Receiver<NextHops>,
     task: JoinHandle<()>,
 }
 
 impl NextHopWatcher {
     /// Starts following, in the calling thread's network namespace, for packets sent from
-    /// `vtep`. Has to be called on a tokio runtime.
+    /// `vtep`. Has to be called on a tokio runtime. What an earlier run has the kernel keep is
+    /// left alone until the peers are [set](Self::set_peers).
     pub fn spawn(vtep: IpAddr) -> Result<Self, NetlinkError> {
         let (connection, _handle, messages) =
             rtnetlink::new_multicast_connection(&GROUPS).map_err(NetlinkError::Open)?;
         tokio::spawn(connection);
-        let (peers, peers_seen) = watch::channel(BTreeSet::new());
+        let (peers, peers_seen) = watch::channel(None);
         let (hops_sender, hops) = watch::channel(NextHops::new());
         let task = Task {
             vtep,
@@ -63,6 +64,7 @@ impl NextHopWatcher {
             hops: hops_sender,
             mirror: Mirror::default(),
             stale: Stale::All,
+            peers_set: false,
         };
         Ok(Self {
             peers,
@@ -74,8 +76,8 @@ impl NextHopWatcher {
     /// Sets whom to follow.
     pub fn set_peers(&self, peers: BTreeSet<IpAddr>) {
         self.peers.send_if_modified(|current| {
-            let changed = *current != peers;
-            *current = peers;
+            let changed = current.as_ref() != Some(&peers);
+            *current = Some(peers);
             changed
         });
     }
@@ -104,10 +106,13 @@ struct Task {
     vtep: IpAddr,
     netlink: Netlink,
     messages: BoxStream<'static, NetlinkPayload<RouteNetlinkMessage>>,
-    peers: watch::Receiver<BTreeSet<IpAddr>>,
+    /// `None` until somebody has said.
+    peers: watch::Receiver<Option<BTreeSet<IpAddr>>>,
     hops: watch::Sender<NextHops>,
     mirror: Mirror,
     stale: Stale,
+    /// Whether the routes are those of peers that somebody has set.
+    peers_set: bool,
 }
 
 impl Task {
@@ -139,6 +144,8 @@ impl Task {
         }
         if self.stale >= Stale::Routes {
             let peers = self.peers.borrow_and_update().clone();
+            self.peers_set = peers.is_some();
+            let peers = peers.unwrap_or_default();
             self.mirror.routes.retain(|peer, _| peers.contains(peer));
             for peer in peers {
                 match query::route(&self.netlink, self.vtep, peer).await? {
@@ -164,6 +171,11 @@ impl Task {
                     "neighbour not kept"
                 );
             }
+        }
+        // Before the peers are set, an entry that nobody wants is an earlier run's, and the data
+        // path still sends by it.
+        if !self.peers_set {
+            return;
         }
         for key in stale {
             if let Err(error) = managed::release(&self.netlink, key).await {
