@@ -98,7 +98,7 @@ labelled! {
         OuterChecksum = 3 => "outer_checksum",
         /// The outer length fields disagree with the frame; the kernel decides.
         OuterLength = 4 => "outer_length",
-        /// The outer header carries Congestion Experienced, which has to reach the inner one.
+        /// The outer header is marked CE or ECT(1), which may have to reach the inner one.
         OuterCongestion = 5 => "outer_congestion",
         /// `bpf_skb_adjust_room` takes IPv4 and IPv6 only.
         InnerNotIp = 6 => "inner_not_ip",
