@@ -68,9 +68,9 @@ labelled! {
         TooBig = 16 => "too_big",
         /// The peer has no tunnel header: no route to it is known.
         NoRoute = 17 => "no_route",
-        /// The kernel refused to make room for the outer headers.
+        /// The outer headers could not be written.
         EncapFailed = 18 => "encap_failed",
-        /// The kernel refused to remove the outer headers.
+        /// The inner Ethernet header could not be restored.
         DecapFailed = 19 => "decap_failed",
         /// The kernel refused the tunnel metadata of a fallback frame.
         FallbackFailed = 20 => "fallback_failed",
@@ -98,7 +98,7 @@ labelled! {
         OuterChecksum = 3 => "outer_checksum",
         /// The outer length fields disagree with the frame; the kernel decides.
         OuterLength = 4 => "outer_length",
-        /// The outer header carries Congestion Experienced, which has to reach the inner one.
+        /// The outer header is marked CE or ECT(1), which may have to reach the inner one.
         OuterCongestion = 5 => "outer_congestion",
         /// `bpf_skb_adjust_room` takes IPv4 and IPv6 only.
         InnerNotIp = 6 => "inner_not_ip",
@@ -106,6 +106,9 @@ labelled! {
         InnerAggregate = 7 => "inner_aggregate",
         /// With the outer headers the IP length would pass 65535.
         Oversize = 8 => "oversize",
+        /// `bpf_skb_adjust_room` refused, and the frame is as it was: an endpoint's own tunnel,
+        /// segmentation other than TCP's and UDP's.
+        RoomRefused = 9 => "room_refused",
     }
 }
 

@@ -5,7 +5,7 @@ use aya_ebpf::bindings::{BPF_F_ADJ_ROOM_DECAP_L3_IPV6, BPF_F_ADJ_ROOM_FIXED_GSO}
 use aya_ebpf::programs::TcContext;
 use overlay_common::decide::Refusal;
 use overlay_common::decide::underlay::{self, Family, Outer};
-use overlay_common::packet::{ETH_LEN, OVERHEAD_V4};
+use overlay_common::packet::OVERHEAD_V4;
 use overlay_common::{DropReason, FallbackCause};
 
 use crate::access::SkbFrame;
@@ -40,7 +40,13 @@ pub fn run(ctx: &TcContext) -> Result<Decap, Refusal> {
     };
     let segments = frame.segments();
 
-    strip(ctx, family, &delivery.inner.to_bytes())
+    if take_out(ctx, family).is_err() {
+        return Ok(Decap::Fallback(FallbackCause::RoomRefused));
+    }
+    // The queue was chosen for the underlay's device.
+    // SAFETY: the context pointer is valid while the program runs, and the field is writable.
+    unsafe { (*ctx.skb.skb).queue_mapping = 0 };
+    ctx.store(0, &delivery.inner.to_bytes(), 0)
         .map_err(|_| Refusal::new(DropReason::DecapFailed, vxlan.vni, 0))?;
     verdict::count_received(delivery.stats, segments, ctx.len());
     Ok(Decap::Deliver {
@@ -48,10 +54,10 @@ pub fn run(ctx: &TcContext) -> Result<Decap, Refusal> {
     })
 }
 
-/// Takes the 50 bytes after the Ethernet header out and puts the inner Ethernet header over the
-/// outer one. `FIXED_GSO` keeps the segment size, which is the inner one already.
+/// Takes the 50 bytes after the Ethernet header out; the kernel refuses before it changes
+/// anything. `FIXED_GSO` keeps the segment size, which is the inner one already.
 #[inline(always)]
-fn strip(ctx: &TcContext, family: Family, ethernet: &[u8; ETH_LEN]) -> Result<(), i64> {
+fn take_out(ctx: &TcContext, family: Family) -> Result<(), i64> {
     let family = match family {
         Family::V4 => 0,
         Family::V6 => BPF_F_ADJ_ROOM_DECAP_L3_IPV6,
@@ -60,9 +66,5 @@ fn strip(ctx: &TcContext, family: Family, ethernet: &[u8; ETH_LEN]) -> Result<()
         -(OVERHEAD_V4 as i32),
         BPF_ADJ_ROOM_MAC,
         u64::from(BPF_F_ADJ_ROOM_FIXED_GSO | family),
-    )?;
-    // The queue was chosen for the underlay's device.
-    // SAFETY: the context pointer is valid while the program runs, and the field is writable.
-    unsafe { (*ctx.skb.skb).queue_mapping = 0 };
-    ctx.store(0, ethernet, 0)
+    )
 }

@@ -53,7 +53,7 @@ pub fn run(ctx: &TcContext) -> Result<Encap, Refusal> {
 
     match forward {
         Forward::Local { ifindex, stats } => {
-            verdict::count_sent(stats, &frame);
+            verdict::count_sent(stats, frame.segments(), frame.len());
             Ok(Encap::Deliver { ifindex })
         }
         Forward::Answer { arp, mac } => {
@@ -65,47 +65,56 @@ pub fn run(ctx: &TcContext) -> Result<Encap, Refusal> {
             let Some(tunnel) = TUNNELS.get(peer) else {
                 return Err(refuse(DropReason::NoRoute, peer));
             };
-            let path = endpoint::path(&frame, ethernet, frame.gso_size(), tunnel)
+            let (segments, bytes) = (frame.segments(), frame.len());
+            let encap = tunnelled(ctx, &frame, ethernet, tunnel, endpoint.vni)
                 .map_err(|reason| refuse(reason, peer))?;
-            verdict::count_sent(stats, &frame);
-            match path {
-                Path::Fast => {
-                    push(ctx, tunnel, ethernet, endpoint.vni)
-                        .map_err(|_| refuse(DropReason::EncapFailed, peer))?;
-                    let ifindex = tunnel.ifindex;
-                    if tunnel.flags & tunnel_flags::RESOLVED == 0 {
-                        return Ok(Encap::Resolve { ifindex });
-                    }
-                    Ok(Encap::Transmit { ifindex })
-                }
-                Path::Fallback(cause) => {
-                    fallback::mark(ctx, tunnel, endpoint.vni)
-                        .map_err(|_| refuse(DropReason::FallbackFailed, peer))?;
-                    Ok(Encap::Fallback {
-                        ifindex: VTEP.load().fallback_ifindex,
-                        cause,
-                    })
-                }
-            }
+            verdict::count_sent(stats, segments, bytes);
+            Ok(encap)
         }
     }
 }
 
-/// Makes room after the Ethernet header and writes the outer headers and the inner Ethernet
-/// header in one piece.
+/// Outer headers, or the metadata for the fallback device to make them of.
 #[inline(always)]
-fn push(ctx: &TcContext, tunnel: &TunnelValue, inner: Ethernet, vni: u32) -> Result<(), i64> {
-    let hash = flow_hash(ctx);
-    let headers = headers_v4(
-        &tunnel.header,
-        inner,
-        ctx.len() as u16,
-        vni,
-        source_port(hash),
-    );
+fn tunnelled(
+    ctx: &TcContext,
+    frame: &SkbFrame<'_>,
+    ethernet: Ethernet,
+    tunnel: &TunnelValue,
+    vni: u32,
+) -> Result<Encap, DropReason> {
+    let cause = match endpoint::path(frame, ethernet, frame.gso_size(), tunnel)? {
+        Path::Fast => {
+            let port = source_port(flow_hash(ctx));
+            let headers = headers_v4(&tunnel.header, ethernet, ctx.len() as u16, vni, port);
+            if make_room(ctx).is_ok() {
+                ctx.store(0, &headers, 0)
+                    .map_err(|_| DropReason::EncapFailed)?;
+                let ifindex = tunnel.ifindex;
+                return Ok(if tunnel.flags & tunnel_flags::RESOLVED == 0 {
+                    Encap::Resolve { ifindex }
+                } else {
+                    Encap::Transmit { ifindex }
+                });
+            }
+            FallbackCause::RoomRefused
+        }
+        Path::Fallback(cause) => cause,
+    };
+    fallback::mark(ctx, tunnel, vni).map_err(|_| DropReason::FallbackFailed)?;
+    Ok(Encap::Fallback {
+        ifindex: VTEP.load().fallback_ifindex,
+        cause,
+    })
+}
+
+/// Makes room after the Ethernet header for the outer headers and the inner Ethernet header, which
+/// are then written in one piece. The kernel refuses before it changes anything: a frame that a
+/// tunnel inside the container has marked as encapsulated, segmentation other than TCP's and UDP's.
+#[inline(always)]
+fn make_room(ctx: &TcContext) -> Result<(), i64> {
     ctx.skb
-        .adjust_room(OVERHEAD_V4 as i32, BPF_ADJ_ROOM_MAC, ROOM_FLAGS)?;
-    ctx.store(0, &headers, 0)
+        .adjust_room(OVERHEAD_V4 as i32, BPF_ADJ_ROOM_MAC, ROOM_FLAGS)
 }
 
 /// The socket's hash where the kernel has set one, else of the inner flow.

@@ -9,7 +9,6 @@ use overlay_common::decide::Refusal;
 use overlay_common::layout::{DropKey, fallback_index};
 use overlay_common::{Direction, FallbackCause};
 
-use crate::access::SkbFrame;
 use crate::maps::{DROPS, FALLBACKS, STATS, VTEP};
 
 /// Whatever is attached behind us, then the stack.
@@ -50,14 +49,15 @@ pub fn count_drop<C: EbpfContext>(ctx: &C, direction: Direction, refusal: Refusa
     }
 }
 
-/// Counts a frame towards a peer, or between two endpoints of this host.
+/// Counts `segments` frames of `bytes` bytes in all towards a peer, or between two endpoints of
+/// this host.
 #[inline(always)]
-pub fn count_sent(slot: u32, frame: &SkbFrame<'_>) {
+pub fn count_sent(slot: u32, segments: u64, bytes: u32) {
     if let Some(stats) = STATS.get_ptr_mut(slot) {
         // SAFETY: the element is this CPU's and stays mapped until the program ends.
         unsafe {
-            (*stats).tx_packets += frame.segments();
-            (*stats).tx_bytes += u64::from(frame.len());
+            (*stats).tx_packets += segments;
+            (*stats).tx_bytes += u64::from(bytes);
         }
     }
 }

@@ -16,3 +16,4 @@ mod overlay;
 mod prometheus;
 mod store_http;
 pub(crate) mod support;
+mod traffic;

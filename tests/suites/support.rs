@@ -258,6 +258,20 @@ impl PacketSocket {
         ensure!(sent == frame.len(), "{sent} bytes of a frame were sent");
         Ok(())
     }
+
+    /// The next frame that came in; `None` when there is none.
+    pub fn receive(&self) -> Result<Option<Vec<u8>>> {
+        let mut frame = vec![0; 1 << 16];
+        let flags = nix::sys::socket::MsgFlags::MSG_DONTWAIT;
+        match nix::sys::socket::recv(self.socket.as_raw_fd(), &mut frame, flags) {
+            Ok(length) => {
+                frame.truncate(length);
+                Ok(Some(frame))
+            }
+            Err(nix::errno::Errno::EAGAIN) => Ok(None),
+            Err(error) => Err(error).context("receive a frame"),
+        }
+    }
 }
 
 /// Sends as fast as it can, on a thread, until it is dropped.

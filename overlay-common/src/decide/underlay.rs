@@ -17,7 +17,9 @@ use crate::{DropReason, FallbackCause};
 
 const MORE_FRAGMENTS: u16 = 0x2000;
 const FRAGMENT_OFFSET: u16 = 0x1fff;
-const CONGESTION_EXPERIENCED: u8 = 0b11;
+/// The bit of the ECN field that ECT(1) and CE have in common: the marks that have to be merged
+/// into the inner header (RFC 6040, section 4.2). ECT(0) changes nothing there.
+const ECN_MERGED: u8 = 0b01;
 
 /// What a frame on the underlay is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +99,7 @@ fn vxlan<P: Packet + ?Sized>(packet: &P, ip: &Ipv4Hdr, udp: &UdpHdr) -> Result<O
     if udp.check != [0, 0] {
         return Ok(Outer::Fallback(FallbackCause::OuterChecksum));
     }
-    if ip.tos & CONGESTION_EXPERIENCED == CONGESTION_EXPERIENCED {
+    if ip.tos & ECN_MERGED != 0 {
         return Ok(Outer::Fallback(FallbackCause::OuterCongestion));
     }
     let Some(header) = packet.header::<VxlanHdr>(ETH_LEN + IPV4_LEN + UDP_LEN) else {

@@ -12,7 +12,8 @@ use tokio::time::timeout;
 
 use super::world::{HOST_IP, NEIGHBOR_IP, UNDERLAY, World};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The kernel looks after managed entries every 5 seconds.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -111,6 +112,39 @@ fn resolved_without_traffic_and_followed() {
         watcher.set_peers(BTreeSet::new());
         until(&mut hops, NEIGHBOR_IP, |hop| hop.is_none()).await;
         assert!(!is_managed(&world));
+    });
+}
+
+/// A next hop that falls silent is no longer written into headers: the kernel resolves it, or not,
+/// for each frame. Nothing is sent here: the kernel finds out because the entry is managed.
+#[test]
+fn a_silent_neighbour_is_no_longer_resolved() {
+    let world = World::new();
+    for (key, value) in [
+        ("base_reachable_time_ms", "500"),
+        ("delay_first_probe_time", "1"),
+        ("retrans_time_ms", "100"),
+    ] {
+        let key = format!("net.ipv4.neigh.{UNDERLAY}.{key}");
+        world.host.sysctl(&key, value).unwrap();
+    }
+    let there = mac_of(&world.neighbor);
+    world.on_host(async || {
+        let watcher = NextHopWatcher::spawn(ip(HOST_IP)).unwrap();
+        let mut hops = watcher.subscribe();
+        watcher.set_peers(peers(&[NEIGHBOR_IP]));
+        let resolved = |hop: Option<&NextHop>| hop.is_some_and(|hop| hop.mac == Some(there));
+        until(&mut hops, NEIGHBOR_IP, resolved).await;
+        for (arp, wanted) in [("off", false), ("on", true)] {
+            world
+                .neighbor
+                .ip(&["link", "set", UNDERLAY, "arp", arp])
+                .unwrap();
+            until(&mut hops, NEIGHBOR_IP, |hop| {
+                hop.is_some_and(|hop| hop.mac.is_some() == wanted)
+            })
+            .await;
+        }
     });
 }
 

@@ -169,6 +169,13 @@ fn falls_back() {
             ethernet(A, B, 0x88b5, &[0; 46]),
             FallbackCause::InnerNotIp,
         ),
+        // Here an aggregate has no segmentation type, which `adjust_room` refuses.
+        fallback(
+            "aggregate of a kind that the kernel refuses to change",
+            tcp(A, B, 2900),
+            FallbackCause::RoomRefused,
+        )
+        .aggregate(1450 - 40),
     ]);
 }
 

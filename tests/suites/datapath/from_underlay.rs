@@ -136,6 +136,22 @@ fn leaves_to_the_kernel_what_it_would_get_wrong() {
             .build(),
             FallbackCause::OuterCongestion,
         ),
+        fallback(
+            "ECT(1), which RFC 6040 has win over an inner ECT(0)",
+            Tunnelled {
+                tos: 1,
+                ..Tunnelled::default()
+            }
+            .build(),
+            FallbackCause::OuterCongestion,
+        ),
+        // Here an aggregate has no segmentation type, which `adjust_room` refuses.
+        fallback(
+            "aggregate of a kind that the kernel refuses to change",
+            with_inner(tcp(B, A, 1000)),
+            FallbackCause::RoomRefused,
+        )
+        .aggregate(500),
         fallback("trailing byte", trailer, FallbackCause::OuterLength),
         fallback("UDP length differs", short_udp, FallbackCause::OuterLength),
         fallback(
