@@ -24,10 +24,10 @@ use crate::{
     setup::{Program, programs},
 };
 
-/// Compare the data paths on this machine: two hosts on one cable; needs root
+/// Measure the data paths on this machine side by side; needs root
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Few short rounds (under two minutes)
+    /// 5 rounds of a second per figure, about a minute; else 15 of three, about eight
     #[arg(long)]
     quick: bool,
     /// Also write the medians to this file
