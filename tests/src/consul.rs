@@ -15,6 +15,9 @@ use crate::{http, netns::Netns, packages, process::Daemon};
 /// An election on a shared machine takes a few seconds.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Consul 1.8 makes this folder whenever it is started, for its own tests, and leaves it.
+const LITTER: &str = "/tmp/consul-test";
+
 /// One server that keeps its data in a folder: kill it and start it again there.
 #[derive(Debug)]
 pub struct Consul {
@@ -51,6 +54,8 @@ impl Consul {
         daemon
             .wait_ready(START_TIMEOUT, || takes_writes(netns, address))
             .context("start Consul")?;
+        // Goes only if it is empty, which it always is.
+        let _ = fs::remove_dir(LITTER);
         Ok(Self { daemon, address })
     }
 

@@ -27,7 +27,7 @@ pub fn owner(name: &str) -> Option<u32> {
 /// Namespaces, mounts and attaching programs are all root's business.
 pub fn require_root() -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
-        bail!("this needs root (for example through sudo)");
+        bail!("this needs root: `sudo -E env PATH=\"$PATH:/usr/sbin\" …` keeps cargo in the PATH");
     }
     Ok(())
 }

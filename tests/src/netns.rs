@@ -150,13 +150,22 @@ impl Drop for Netns {
 /// Kills what runs in the namespace and deletes it. Collects nothing: both steps are tried.
 pub(crate) fn remove(name: &str) -> Result<()> {
     let killed = kill_all_in(name);
-    output(Command::new("ip").args(["netns", "del", name]))?;
+    // A second Ctrl-C, meant to hurry, must not end the cleaning up.
+    output(
+        Command::new("ip")
+            .process_group(0)
+            .args(["netns", "del", name]),
+    )?;
     killed
 }
 
 /// Processes in a namespace that only this harness made were started by this harness.
 fn kill_all_in(name: &str) -> Result<()> {
-    let pids = output(Command::new("ip").args(["netns", "pids", name]))?;
+    let pids = output(
+        Command::new("ip")
+            .process_group(0)
+            .args(["netns", "pids", name]),
+    )?;
     for pid in pids.split_whitespace() {
         let pid: i32 = pid.parse().with_context(|| format!("process id {pid}"))?;
         if pid.unsigned_abs() == std::process::id() {

@@ -52,7 +52,12 @@ fn leftovers(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn is_alive(pid: u32) -> bool {
-    Path::new("/proc").join(pid.to_string()).exists()
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
+    // `pid (name) state …`; a zombie waits for nothing but its parent.
+    stat.is_ok_and(|stat| {
+        let state = stat.rsplit_once(") ").map(|(_, rest)| rest.as_bytes());
+        !matches!(state, Some([b'Z' | b'X', ..]))
+    })
 }
 
 fn remove_netns(path: &Path) -> Result<()> {

@@ -4,7 +4,11 @@ mod arms;
 mod measure;
 mod report;
 
-use std::{fs, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    path::PathBuf,
+};
 
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
@@ -20,10 +24,10 @@ use crate::{
     setup::{Program, programs},
 };
 
-/// Compare the data paths on this machine: two hosts on one cable; needs root
+/// Measure the data paths on this machine side by side; needs root
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Few short rounds (under two minutes)
+    /// 5 rounds of a second per figure, about a minute; else 15 of three, about eight
     #[arg(long)]
     quick: bool,
     /// Also write the medians to this file
@@ -52,11 +56,16 @@ pub(crate) fn exec(args: &Args) -> Result<()> {
     }
     interrupt::install()?;
 
-    let report = measure_all(args)?;
+    if let Some(path) = &args.json {
+        // Better told before the measuring than after it.
+        let opened = File::options().create(true).append(true).open(path);
+        opened.with_context(|| format!("open {} for the medians", path.display()))?;
+    }
+    let report = interrupt::or_interrupted(measure_all(args))?;
     println!("\n{report}");
     if let Some(path) = &args.json {
-        let text = serde_json::to_string(&report.json()).context("write the medians as JSON")?;
-        fs::write(path, text + "\n").with_context(|| format!("write {}", path.display()))?;
+        let text = format!("{}\n", report.json());
+        fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
     }
     Ok(())
 }
@@ -69,16 +78,17 @@ fn measure_all(args: &Args) -> Result<Report> {
     } else {
         Effort::FULL
     };
+    let (arms, metrics) = (distinct(&args.arms), distinct(&args.metrics));
     let work = WorkDir::new("bench")?;
     let mut setups = Vec::new();
-    for &arm in &args.arms {
+    for arm in arms {
         let folder = work.folder(arm.letter())?;
         setups.push(Setup::new(arm, folder).with_context(|| format!("set up {}", arm.title()))?);
     }
     let mut report = Report::default();
     for round in 0..effort.rounds {
         eprintln!("round {} of {}", round + 1, effort.rounds);
-        for &metric in &args.metrics {
+        for &metric in &metrics {
             for turn in 0..setups.len() {
                 interrupt::check()?;
                 let setup = &setups[(round + turn) % setups.len()];
@@ -90,4 +100,14 @@ fn measure_all(args: &Args) -> Result<Report> {
         }
     }
     Ok(report)
+}
+
+/// In the order of the report, whatever was typed.
+fn distinct<T: Copy + Ord>(chosen: &[T]) -> Vec<T> {
+    chosen
+        .iter()
+        .copied()
+        .collect::<BTreeSet<T>>()
+        .into_iter()
+        .collect()
 }

@@ -42,16 +42,14 @@ pub(crate) fn exec(args: &Args) -> Result<()> {
     agent::use_binary(build::agent(true)?);
     interrupt::install()?;
 
-    let shown = show(args);
-    if shown.is_ok() {
-        println!("\nAll of it worked, and nothing of it is left on this machine.");
-    }
-    shown
+    interrupt::or_interrupted(show(args))?;
+    println!("\nAll of it worked, and nothing of it is left on this machine.");
+    Ok(())
 }
 
 /// Everything made here is removed when this returns, also by an error or Ctrl-C.
 fn show(args: &Args) -> Result<()> {
-    step("Two hosts and a store on one underlay network (network namespaces on a switch)");
+    step("Two hosts and a store on one underlay network (network namespaces on a switch)")?;
     let mut lab = Lab::switched(2)?;
     let machine = lab.station("store")?;
     for host in &lab.hosts {
@@ -62,7 +60,7 @@ fn show(args: &Args) -> Result<()> {
     let work = WorkDir::new("demo")?;
     let store = Store::start(args.consul, &machine, &work)?;
 
-    step("An agent on each host");
+    step("An agent on each host")?;
     let url = store.url();
     for host in &mut lab.hosts {
         println!(
@@ -76,7 +74,7 @@ fn show(args: &Args) -> Result<()> {
     let [one, two] = lab.hosts.as_slice() else {
         bail!("the demo's lab has two hosts")
     };
-    step("A network, created once, on host1; host2 has it too");
+    step("A network, created once, on host1; host2 has it too")?;
     run(one, &["network", "create", NETWORK, "--subnet", SUBNET])?;
     until(PROPAGATION, || {
         let networks = two.cli_ok(&["network", "ls"])?;
@@ -88,13 +86,13 @@ fn show(args: &Args) -> Result<()> {
     })?;
     run(two, &["network", "ls"])?;
 
-    step("A container (a network namespace) on each host");
+    step("A container (a network namespace) on each host")?;
     let container1 = container(one, "c1")?;
     let container2 = container(two, "c2")?;
     let (address1, address2) = (container1.ipv4("eth0")?, container2.ipv4("eth0")?);
     println!("  c1 on host1: {address1}\n  c2 on host2: {address2}");
 
-    step("Ping across the hosts, both ways");
+    step("Ping across the hosts, both ways")?;
     for (from, to) in [(&container1, address2), (&container2, address1)] {
         let one_answer = || {
             let first = ping(from, to.into(), 1)?;
@@ -118,12 +116,12 @@ fn show(args: &Args) -> Result<()> {
         );
     }
 
-    step("What the data path counted");
+    step("What the data path counted")?;
     for host in &lab.hosts {
         counters(host)?;
     }
 
-    step("Cleaning up");
+    step("Cleaning up")?;
     for host in &mut lab.hosts {
         host.agent()?.stop(Duration::from_secs(10))?;
         run(host, &["detach", "--all"])?;
@@ -131,8 +129,11 @@ fn show(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn step(title: &str) {
+/// Says what comes next, unless somebody has seen enough.
+fn step(title: &str) -> Result<()> {
+    interrupt::check()?;
     println!("\n== {title}");
+    Ok(())
 }
 
 /// Runs a command of the agent on a host and shows both.
@@ -192,10 +193,10 @@ impl Store {
     fn start(consul: bool, machine: &Station, work: &WorkDir) -> Result<Self> {
         let (netns, ip) = (&machine.netns, machine.ip.into());
         if consul {
-            step("A Consul server");
+            step("A Consul server")?;
             Ok(Self::Consul(Consul::start(netns, ip, work.path())?))
         } else {
-            step("The embedded store (the same HTTP API as Consul)");
+            step("The embedded store (the same HTTP API as Consul)")?;
             Ok(Self::Embedded(EmbeddedStore::start(
                 netns,
                 ip,

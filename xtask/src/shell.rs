@@ -1,6 +1,6 @@
 //! Running programs with their output streamed to the terminal.
 
-use std::process::Command;
+use std::{path::Path, process::Command};
 
 use anyhow::{Context as _, Result, bail};
 use tests::{command::line, paths};
@@ -15,12 +15,26 @@ pub(crate) fn cargo() -> Command {
 
 /// Says what it runs, runs it, and fails if it fails.
 pub(crate) fn stream(command: &mut Command) -> Result<()> {
-    eprintln!("$ {}", line(command));
+    let line = shown(command);
+    eprintln!("$ {line}");
     let status = command
         .status()
-        .with_context(|| format!("start `{}`", line(command)))?;
+        .with_context(|| format!("start `{line}`"))?;
     if !status.success() {
-        bail!("`{}`: {status}", line(command));
+        bail!("`{line}`: {status}");
     }
     Ok(())
+}
+
+/// The command as one would type it: without the folder that cargo or a toolchain lives in.
+pub(crate) fn shown(command: &Command) -> String {
+    let line = line(command);
+    let program = command.get_program().to_string_lossy();
+    match (
+        Path::new(&*program).file_name(),
+        line.strip_prefix(&*program),
+    ) {
+        (Some(name), Some(arguments)) => format!("{}{arguments}", name.to_string_lossy()),
+        _ => line,
+    }
 }

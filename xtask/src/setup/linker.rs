@@ -15,7 +15,7 @@ pub(super) fn bpf_linker() -> Result<()> {
     if is_installed() {
         return Ok(());
     }
-    eprintln!("installing bpf-linker {VERSION} (takes a minute or two)");
+    eprintln!("installing bpf-linker {VERSION} (takes some minutes, once)");
     // --force: replaces another version.
     stream(cargo().args([
         "install",

@@ -1,63 +1,52 @@
 //! Which tests to run.
 
-use anyhow::{Result, bail};
-
 /// Each private module that it declares is a suite.
 const MAIN: &str = include_str!("../../../tests/suites/main.rs");
 
 const UNIT: &str = "unit";
 
+/// The tests, of whatever suite, that need a real Consul server.
+const CONSUL: &str = "consul";
+
+/// What `cargo xtask test` takes.
+pub(super) fn names() -> Vec<&'static str> {
+    [UNIT, CONSUL].into_iter().chain(modules(MAIN)).collect()
+}
+
 /// What `cargo xtask test <suites>` means.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Selection {
     pub(super) unit: bool,
-    /// Modules of the test binary `suites`.
-    modules: Vec<&'static str>,
-    all: bool,
+    /// What the names of the tests begin with or contain; empty and `suites`: all.
+    filters: Vec<String>,
+    suites: bool,
 }
 
 impl Selection {
-    /// No name at all: everything.
-    pub(super) fn new(names: &[String]) -> Result<Self> {
-        let known = modules(MAIN);
-        if names.is_empty() {
-            return Ok(Self {
-                unit: true,
-                modules: known,
-                all: true,
-            });
+    /// No name at all: everything. Names are those of [`names`].
+    pub(super) fn new(chosen: &[String]) -> Self {
+        let in_namespaces = chosen.iter().filter(|name| *name != UNIT);
+        let filters: Vec<String> = in_namespaces
+            .map(|name| match name.as_str() {
+                CONSUL => CONSUL.to_owned(),
+                module => format!("{module}::"),
+            })
+            .collect();
+        Self {
+            unit: chosen.is_empty() || chosen.iter().any(|name| name == UNIT),
+            suites: chosen.is_empty() || !filters.is_empty(),
+            filters,
         }
-        let mut selection = Self {
-            unit: false,
-            modules: Vec::new(),
-            all: false,
-        };
-        for name in names {
-            if name == UNIT {
-                selection.unit = true;
-            } else if let Some(module) = known.iter().find(|module| *module == name) {
-                selection.modules.push(module);
-            } else {
-                bail!("no suite `{name}`; there are: {UNIT} {}", known.join(" "));
-            }
-        }
-        Ok(selection)
     }
 
     /// The suites make network namespaces; unit tests need nothing.
     pub(super) fn needs_root(&self) -> bool {
-        !self.modules.is_empty()
+        self.suites
     }
 
     /// Arguments of the test binary.
-    pub(super) fn filters(&self) -> Vec<String> {
-        if self.all {
-            return Vec::new();
-        }
-        self.modules
-            .iter()
-            .map(|module| format!("{module}::"))
-            .collect()
+    pub(super) fn filters(&self) -> &[String] {
+        &self.filters
     }
 }
 
@@ -70,15 +59,11 @@ fn modules(source: &'static str) -> Vec<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Selection, modules};
+    use super::{Selection, modules, names};
 
-    fn select(names: &[&str]) -> anyhow::Result<Selection> {
-        Selection::new(
-            &names
-                .iter()
-                .map(|&name| name.to_owned())
-                .collect::<Vec<_>>(),
-        )
+    fn select(names: &[&str]) -> Selection {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        Selection::new(&names)
     }
 
     #[test]
@@ -88,28 +73,26 @@ mod tests {
     }
 
     #[test]
-    fn all_are_run_without_a_name() -> anyhow::Result<()> {
-        let all = select(&[])?;
-        assert!(all.unit && all.needs_root() && all.filters().is_empty());
-        Ok(())
-    }
-
-    #[test]
-    fn named_suites_are_run_alone() -> anyhow::Result<()> {
-        let unit = select(&["unit"])?;
-        assert!(unit.unit && !unit.needs_root());
-        let harness = select(&["harness"])?;
-        assert!(!harness.unit && harness.filters() == ["harness::"]);
-        Ok(())
-    }
-
-    #[test]
-    fn unknown_suite_is_refused_with_the_list() {
-        let refused = select(&["unit", "nonsense"]).map_err(|error| error.to_string());
-        let said = refused.expect_err("there is no such suite");
-        for part in ["`nonsense`", " unit ", " harness"] {
-            assert!(said.contains(part), "{said}");
+    fn names_are_those_of_the_suites() {
+        let names = names();
+        for name in ["unit", "consul", "datapath", "faults", "overlay"] {
+            assert!(names.contains(&name), "{name}");
         }
-        assert!(!said.contains("support"), "{said}");
+        assert!(!names.contains(&"support"));
+    }
+
+    #[test]
+    fn all_are_run_without_a_name() {
+        let all = select(&[]);
+        assert!(all.unit && all.needs_root() && all.filters().is_empty());
+    }
+
+    #[test]
+    fn named_suites_are_run_alone() {
+        let unit = select(&["unit"]);
+        assert!(unit.unit && !unit.needs_root());
+        let harness = select(&["harness", "consul"]);
+        assert!(!harness.unit && harness.needs_root());
+        assert_eq!(harness.filters(), ["harness::", "consul"]);
     }
 }
