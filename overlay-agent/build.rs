@@ -4,6 +4,14 @@ use anyhow::{Context as _, Result};
 use aya_build::{Package, Toolchain};
 
 fn main() -> Result<()> {
+    // aya-build names overlay-ebpf only, but the object is made of these, too: a new layout in the
+    // agent and the old one in the object would meet in the maps.
+    for path in ["overlay-common", "Cargo.toml", "Cargo.lock"] {
+        println!(
+            "cargo:rerun-if-changed={}/../{path}",
+            env!("CARGO_MANIFEST_DIR")
+        );
+    }
     // `-Z build-std=core` needs unstable features. They are switched on for this nested build
     // only: crates of the workspace probe the variable and would choose other code paths.
     // SAFETY: a build script has one thread.

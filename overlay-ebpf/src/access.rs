@@ -53,6 +53,13 @@ impl<'a> SkbFrame<'a> {
         unsafe { (*self.0.skb.skb).gso_size }
     }
 
+    /// Whether there is a VLAN tag, which the kernel keeps beside the frame.
+    #[inline(always)]
+    pub fn is_tagged(&self) -> bool {
+        // SAFETY: as above.
+        unsafe { (*self.0.skb.skb).vlan_present != 0 }
+    }
+
     /// Frames on the wire: segments of a super-packet.
     #[inline(always)]
     pub fn segments(&self) -> u64 {

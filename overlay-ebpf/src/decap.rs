@@ -28,6 +28,11 @@ pub fn run(ctx: &TcContext) -> Result<Decap, Refusal> {
         return Ok(Decap::Foreign);
     }
     let frame = SkbFrame::new(ctx);
+    if frame.is_tagged() {
+        // For another network on the same wire. The kernel knows its devices; one with priority
+        // only comes back to us through the fallback device.
+        return Ok(Decap::Foreign);
+    }
     let vxlan = match underlay::classify(&frame, &VTEP.load()).map_err(Refusal::unattributed)? {
         Outer::Foreign => return Ok(Decap::Foreign),
         Outer::Fallback(cause) => return Ok(Decap::Fallback(cause)),

@@ -46,9 +46,8 @@ pub fn run(ctx: &TcContext) -> Result<Encap, Refusal> {
         return Err(Refusal::unattributed(DropReason::UnknownInterface));
     };
     let frame = SkbFrame::new(ctx);
-    // SAFETY: the context pointer is valid while the program runs.
-    let tagged = unsafe { (*ctx.skb.skb).vlan_present } != 0;
-    let (ethernet, forward) = endpoint::forward(&frame, &endpoint, tagged, &KernelTables)?;
+    let (ethernet, forward) =
+        endpoint::forward(&frame, &endpoint, frame.is_tagged(), &KernelTables)?;
     let refuse = |reason, peer| Refusal::new(reason, endpoint.vni, peer);
 
     match forward {

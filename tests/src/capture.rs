@@ -26,6 +26,23 @@ impl Capture {
     /// Records what passes `device` and matches `filter` (pcap syntax) from the moment this
     /// returns.
     pub fn start(netns: &Netns, device: &str, filter: &str, folder: &Path) -> Result<Self> {
+        Self::with(netns, device, filter, folder, &[])
+    }
+
+    /// The same for the first 128 bytes of each packet: of a bulk transfer, more than that is
+    /// more than tcpdump can keep up with.
+    pub fn headers(netns: &Netns, device: &str, filter: &str, folder: &Path) -> Result<Self> {
+        let options = ["-s", "128", "-B", "16384"];
+        Self::with(netns, device, filter, folder, &options)
+    }
+
+    fn with(
+        netns: &Netns,
+        device: &str,
+        filter: &str,
+        folder: &Path,
+        options: &[&str],
+    ) -> Result<Self> {
         let file = folder.join("packets.pcap");
         let log = folder.join("tcpdump.log");
         let mut command = netns.command("tcpdump")?;
@@ -40,7 +57,7 @@ impl Capture {
             "root",
             "-w",
         ]);
-        command.arg(&file).arg(filter);
+        command.arg(&file).args(options).arg(filter);
         let mut daemon = Daemon::spawn("tcpdump", command, &log)?;
         daemon.wait_ready(Duration::from_secs(10), || {
             let said = fs::read_to_string(&log).context("read tcpdump's log")?;

@@ -70,6 +70,12 @@ impl Lab {
         Ok(station)
     }
 
+    /// The switch of a switched lab. Its ports are `p1`, `p2`, … in the order of plugging.
+    #[must_use]
+    pub fn switch(&self) -> Option<&Netns> {
+        self.switch.as_ref()
+    }
+
     /// The two hosts of a lab that has (at least) two, both mutable.
     pub fn pair(&mut self) -> Result<(&mut Host, &mut Host)> {
         match self.hosts.as_mut_slice() {

@@ -11,7 +11,8 @@ use tests::traffic::udp::{UdpCounter, send};
 use tests::wait::until;
 
 use crate::support::{
-    CONVERGE, Container, StoreKind, World, network, reachable, send_raw, send_vxlan, udp_frame,
+    CONVERGE, Container, StoreKind, World, mac_of, network, reachable, send_raw, send_vxlan,
+    udp_frame, vxlan_payload,
 };
 
 const PORT: u16 = 7000;
@@ -26,7 +27,7 @@ fn two_networks_with_the_same_addresses() -> Result<()> {
         let host = world.host(n);
         let netns = host.container(label)?;
         let ip = host.add_endpoint(net, &netns, &["--ip", ip, "--name", label])?;
-        let mac = crate::support::mac_of(&netns)?;
+        let mac = mac_of(&netns)?;
         Ok(Container { netns, ip, mac })
     };
     let blue1 = fixed(1, "blue", "blue1", "10.9.0.11")?;
@@ -119,6 +120,53 @@ fn forged_frames() -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// A wire carries several networks: what is tagged is for another one, whatever its addresses.
+#[test]
+fn tagged_on_the_underlay() -> Result<()> {
+    let world = World::new(StoreKind::Embedded)?;
+    world.create_network("blue", &["--subnet", "10.9.0.0/24", "--vni", "42"])?;
+    let one = world.container(1, "blue", "one")?;
+    let two = world.container(2, "blue", "two")?;
+    reachable(&one, &two, 5)?;
+    let delivered = UdpCounter::start(&one.netns, one.address(PORT), None)?;
+    let (here, peer) = (world.host(1), world.host(2));
+    let (mac, peer_mac) = (mac_of(here.netns())?, mac_of(peer.netns())?);
+    let inner = udp_frame((two.mac, two.ip), (one.mac, one.ip), PORT)?;
+    let mut plain = Vec::new();
+    etherparse::PacketBuilder::ethernet2(peer_mac.0, mac.0)
+        .ipv4(peer.ip().octets(), here.ip().octets(), 64)
+        .udp(50000, 4789)
+        .write(&mut plain, &vxlan_payload(42, &inner))?;
+    // Without a UDP checksum: the fast path.
+    plain[40..42].fill(0);
+    let mut tagged = plain.clone();
+    tagged.splice(12..12, [0x81, 0x00, 0x00, 0x07]);
+
+    let before = received(here)?;
+    for n in 1..=5 {
+        send_raw(peer.netns(), &tagged)?;
+        send_raw(peer.netns(), &plain)?;
+        until(CONVERGE, || {
+            ensure!(
+                delivered.received() >= n,
+                "the plain frame is not delivered"
+            );
+            Ok(())
+        })?;
+    }
+    ensure!(delivered.stop()? == 5, "a tagged frame was delivered");
+    let taken = received(here)? - before;
+    ensure!(taken == 5.0, "{taken} frames were taken for ours");
+    Ok(())
+}
+
+fn received(host: &Host) -> Result<f64> {
+    let sum = host
+        .metrics()?
+        .sum("overlay_vni_packets_total", &[("direction", "rx")])?;
+    sum.context("no packets counted")
 }
 
 /// Exactly one drop more under this name, and no other name's count moves.

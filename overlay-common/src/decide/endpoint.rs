@@ -99,6 +99,9 @@ pub enum Path {
     Fallback(FallbackCause),
 }
 
+/// `GSO_BY_FRAGS` of the kernel: the segments are the fragments, each as long as it is (SCTP).
+const BY_FRAGMENTS: u32 = 0xffff;
+
 /// Whether the frame fits the tunnel, and which path can encapsulate it. `gso_size` is the
 /// payload of one segment of a super-packet, 0 for a plain frame.
 #[inline(always)]
@@ -116,7 +119,7 @@ pub fn path<P: Packet + ?Sized>(
     } else {
         headers_len(packet, ethernet).ok_or(DropReason::Truncated)? + gso_size as usize
     };
-    if segment + IP_OVERHEAD_V4 > tunnel.mtu as usize {
+    if gso_size != BY_FRAGMENTS && segment + IP_OVERHEAD_V4 > tunnel.mtu as usize {
         return Err(DropReason::TooBig);
     }
     if !ethernet.is_ip() {

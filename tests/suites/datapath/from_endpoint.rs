@@ -176,6 +176,12 @@ fn falls_back() {
             FallbackCause::RoomRefused,
         )
         .aggregate(1450 - 40),
+        fallback(
+            "aggregate of segments of any length (SCTP)",
+            udp(A, B, 2900),
+            FallbackCause::RoomRefused,
+        )
+        .aggregate(0xffff),
     ]);
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 use tests::capture::{Capture, fields};
+use tests::command::output;
 use tests::lab::UNDERLAY;
 use tests::netns::Netns;
 use tests::traffic::tcp::transfer;
@@ -25,7 +26,7 @@ impl Large {
     fn start(netns: &Netns, device: &str, filter: &str) -> Result<Self> {
         let folder = WorkDir::new("large")?;
         let filter = format!("{filter} and greater {WHOLE}");
-        let capture = Capture::start(netns, device, &filter, folder.path())?;
+        let capture = Capture::headers(netns, device, &filter, folder.path())?;
         Ok(Self {
             capture,
             _folder: folder,
@@ -88,5 +89,46 @@ fn of_tcp() -> Result<()> {
             "{sent} packets cannot carry {BYTES} bytes"
         );
     }
+    Ok(())
+}
+
+/// As over a wire: the sender's device cuts everything to the MTU. The fallback device's socket
+/// is what has the kernel merge it again before the programs see it.
+#[test]
+fn of_tcp_are_made_on_receipt() -> Result<()> {
+    let pair = Pair::new()?;
+    let [way, _] = pair.ways();
+    let ((from, here), (to, there)) = (way.from, way.to);
+    offload(here.netns(), UNDERLAY, &["tso", "off", "gso", "off"])?;
+    // A veth merges when it is told to, and only what its other end has not left whole.
+    let switch = pair.world.lab.switch().context("no switch")?;
+    offload(switch, "p2", &["tso", "off"])?;
+    offload(there.netns(), UNDERLAY, &["gro", "on"])?;
+    let tunnelled = format!("src host {} and udp dst port 4789", here.ip());
+    let underlay = Large::start(here.netns(), UNDERLAY, &tunnelled)?;
+    let inside = Large::start(&to.netns, "eth0", &format!("src host {}", from.ip))?;
+    let received = packets(there, "rx")?;
+    transfer(&from.netns, &to.netns, to.address(5001), BYTES)?.verify()?;
+    let (cut, merged) = (underlay.stop()?, inside.stop()?);
+    ensure!(cut == 0, "the sender's device does not cut: {cut} bytes");
+    ensure!(
+        merged > BYTES / 4,
+        "{merged} of {BYTES} bytes arrived in super-packets"
+    );
+    let received = packets(there, "rx")? - received;
+    ensure!(
+        received > BYTES / 1450,
+        "{received} packets cannot carry {BYTES} bytes"
+    );
+    for cause in ["inner_aggregate", "room_refused"] {
+        let count = fallbacks(there, "rx", cause)?;
+        ensure!(count == 0, "{cause}: {count} on the slow path");
+    }
+    Ok(())
+}
+
+fn offload(netns: &Netns, device: &str, features: &[&str]) -> Result<()> {
+    let mut ethtool = netns.command("ethtool")?;
+    output(ethtool.args(["-K", device]).args(features))?;
     Ok(())
 }
