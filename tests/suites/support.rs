@@ -1,5 +1,7 @@
 //! What several suites do: a lab with a store, agents and containers; forged frames.
 
+pub mod relay;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd as _;
 use std::time::Duration;
@@ -28,6 +30,13 @@ impl Store {
         match self {
             Self::Consul(consul) => consul.url(),
             Self::Embedded(store) => store.url(),
+        }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        match self {
+            Self::Consul(consul) => consul.address(),
+            Self::Embedded(store) => store.address(),
         }
     }
 }
