@@ -36,7 +36,10 @@ impl Agent {
         };
         self.refuse_duplicate(&network, &name, request.mac)?;
         let node = match &request.at {
-            At::Netns { .. } => self.node,
+            At::Netns { .. } => {
+                self.require_registered().await?;
+                self.node
+            }
             At::Node(node) => self.agentless(node).await?,
         };
         let path = EndpointPath {
@@ -78,6 +81,7 @@ impl Agent {
         self.require_synced()?;
         let path = self.find_endpoint(name)?;
         if path.node == self.node {
+            self.require_registered().await?;
             self.remove_local(&path).await?;
         } else {
             self.remove_remote(&path).await?;

@@ -25,7 +25,7 @@ use crate::host::{Netlink, Owner, checks};
 use crate::metrics::{Metrics, SyncMetrics, http};
 use crate::store::embedded::EmbeddedStore;
 use crate::store::schema::{Keys, rules};
-use crate::store::{Client, ErrorKind, Registry, StoreConfig};
+use crate::store::{Client, Registry, StoreConfig};
 
 /// `sun_path` of unix(7), less the terminating zero.
 const SOCKET_PATH_MAX: usize = 107;
@@ -81,6 +81,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
         datapath: tokio::sync::Mutex::new(datapath),
         operations: tokio::sync::Mutex::default(),
         metrics: sync_metrics.clone(),
+        witness: Arc::default(),
+        registered: watch::Sender::new(false),
         synced: watch::Sender::new(0),
         state: Mutex::new(state),
     });
@@ -214,19 +216,11 @@ async fn probe(client: &Client, keys: &Keys) -> Result<()> {
     let Err(error) = answer else {
         return Ok(());
     };
-    match error.kind() {
-        ErrorKind::Unreachable | ErrorKind::Interrupted | ErrorKind::Server => {
-            tracing::warn!("waiting for the store: the data path keeps its last state");
-            Ok(())
-        }
-        ErrorKind::Denied
-        | ErrorKind::TokenRefused
-        | ErrorKind::Conflict
-        | ErrorKind::TooLarge
-        | ErrorKind::Refused
-        | ErrorKind::Decode
-        | ErrorKind::Incomplete => Err(error.into()),
+    if error.is_outage() {
+        tracing::warn!("waiting for the store: the data path keeps its last state");
+        return Ok(());
     }
+    Err(error.into())
 }
 
 /// Follows whether the first sync is done.

@@ -116,7 +116,10 @@ impl Agent {
 impl State {
     fn all_problems(&self) -> Vec<Problem> {
         let bad = self.view.bad_keys().cloned().map(Problem::BadKey);
-        bad.chain(self.unregistered.clone())
+        let troubles = self.troubles.iter();
+        let troubles = troubles.filter_map(|trouble| trouble.borrow().clone());
+        bad.chain(troubles.map(Problem::NotFollowed))
+            .chain(self.unregistered.clone())
             .chain(self.orphans.iter().cloned())
             .chain(self.problems.iter().cloned())
             .collect()

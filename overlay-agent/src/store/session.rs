@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 
 use super::backoff::Backoff;
 use super::client::{Client, SessionId};
-use super::error::StoreError;
+use super::error::{StoreError, in_full};
 
 /// A session that is renewed in the background and replaced when the store lost it. Dropping it
 /// leaves the session to expire; [`end`](Self::end) releases its locks at once.
@@ -15,6 +15,7 @@ use super::error::StoreError;
 pub struct Session {
     client: Client,
     current: watch::Receiver<Option<SessionId>>,
+    refused: watch::Receiver<Option<String>>,
     task: JoinHandle<()>,
 }
 
@@ -23,10 +24,16 @@ impl Session {
     /// lives, so do its locks, which a new session would have to wait for.
     pub fn spawn(client: Client, name: String, ttl: Duration, resume: Option<SessionId>) -> Self {
         let (sender, current) = watch::channel(None);
-        let task = tokio::spawn(keep(client.clone(), name, ttl, resume, sender));
+        let (refuse, refused) = watch::channel(None);
+        let told = Told {
+            current: sender,
+            refused: refuse,
+        };
+        let task = tokio::spawn(keep(client.clone(), name, ttl, resume, told));
         Self {
             client,
             current,
+            refused,
             task,
         }
     }
@@ -40,6 +47,12 @@ impl Session {
     /// Tells of every new session, whose locks have to be taken anew.
     pub fn subscribe(&self) -> watch::Receiver<Option<SessionId>> {
         self.current.clone()
+    }
+
+    /// Tells why the store gives no session: what waiting does not mend, e.g. a token without the
+    /// right to sessions. `None` while it gives one or does not answer.
+    pub fn refusals(&self) -> watch::Receiver<Option<String>> {
+        self.refused.clone()
     }
 
     /// Stops renewing and ends the session in the store.
@@ -58,13 +71,13 @@ impl Drop for Session {
     }
 }
 
-async fn keep(
-    client: Client,
-    name: String,
-    ttl: Duration,
-    resume: Option<SessionId>,
+/// Whom to tell.
+struct Told {
     current: watch::Sender<Option<SessionId>>,
-) {
+    refused: watch::Sender<Option<String>>,
+}
+
+async fn keep(client: Client, name: String, ttl: Duration, resume: Option<SessionId>, told: Told) {
     let mut backoff = Backoff::new(Duration::from_millis(200), ttl / 4);
     let mut held = resume;
     loop {
@@ -77,11 +90,8 @@ async fn keep(
         };
         match confirmed {
             Ok(Some(id)) => {
-                current.send_if_modified(|shown| {
-                    let new = shown.as_ref() != Some(&id);
-                    *shown = Some(id.clone());
-                    new
-                });
+                set(&told.refused, None);
+                set(&told.current, Some(id.clone()));
                 held = Some(id);
                 backoff.reset();
                 tokio::time::sleep(ttl / 2).await;
@@ -90,10 +100,23 @@ async fn keep(
                 if let Some(id) = held.take() {
                     tracing::info!(session = %id, "the store lost the session");
                 }
-                current.send_if_modified(|shown| shown.take().is_some());
+                set(&told.current, None);
             }
-            // The client's health reports it.
-            Err(_) => backoff.wait().await,
+            Err(error) => {
+                // An outage is the client's health's to report.
+                let refusal = (!error.is_outage()).then(|| in_full(&error));
+                set(&told.refused, refusal);
+                backoff.wait().await;
+            }
         }
     }
+}
+
+/// Tells those who listen, if it is news.
+fn set<T: PartialEq>(sender: &watch::Sender<T>, value: T) {
+    sender.send_if_modified(|shown| {
+        let new = *shown != value;
+        *shown = value;
+        new
+    });
 }

@@ -57,6 +57,7 @@ impl Agent {
             record: record.clone(),
             device: device.to_owned(),
             ifindex: Some(ifindex),
+            seen: false,
             leaving: false,
         };
         self.state().locals.insert(path.id.clone(), local);
@@ -73,6 +74,7 @@ impl Agent {
             self.leave(path, device).await;
             return Err(error.into());
         }
+        self.witness.published(path.clone());
         Ok(())
     }
 
@@ -101,6 +103,7 @@ impl Agent {
     }
 
     pub(super) async fn remove_local(&self, path: &EndpointPath) -> Result<(), AgentError> {
+        self.witness.withdrawn(path);
         self.registry.withdraw_endpoint(path).await?;
         let (device, ips) = {
             let mut state = self.state();
