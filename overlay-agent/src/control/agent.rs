@@ -1,6 +1,7 @@
 //! The agent of one host: what it knows, shared by everything that it does.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -62,6 +63,8 @@ pub(super) struct State {
     pub(super) problems: Vec<Problem>,
     /// Devices of endpoints that the store does not know.
     pub(super) orphans: Vec<Problem>,
+    /// Addresses of endpoints that did not come to be, which the store still has to let go.
+    pub(super) uncleared: BTreeMap<EndpointId, IpAddr>,
     /// Why a folder of the store cannot be followed.
     pub(super) troubles: Vec<watch::Receiver<Option<String>>>,
     /// Why this host is not registered.

@@ -78,7 +78,7 @@ impl AgentError {
     pub fn blame(&self) -> Blame {
         match self {
             Self::Registry(RegistryError::Store(_))
-            | Self::Ipam(IpamError::Store(_))
+            | Self::Ipam(IpamError::Store(_) | IpamError::Unsettled { .. })
             | Self::Store(_)
             | Self::NotSynced { .. }
             | Self::NotRegistered(_) => Blame::Store,

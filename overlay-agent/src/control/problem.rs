@@ -75,6 +75,11 @@ pub enum Problem {
          `overlay-agent endpoint rm {0}`, then add it again"
     )]
     NotInStore(EndpointId),
+    #[error(
+        "endpoint {endpoint} was not made, but its address {ip} stays taken until the store can be \
+         written again"
+    )]
+    Uncleared { endpoint: EndpointId, ip: IpAddr },
     #[error("the store is not followed, the last state stays: {0}")]
     NotFollowed(String),
     #[error("the data path is behind: {0}")]

@@ -61,21 +61,18 @@ impl Agent {
             leaving: false,
         };
         self.state().locals.insert(path.id.clone(), local);
-        let published = match self.in_data_path(path, ifindex).await {
-            Ok(()) => self.registry.publish_endpoint(path, record).await,
-            Err(error) => {
-                self.leave(path, device).await;
-                return Err(error);
+        let joined = match self.in_data_path(path, ifindex).await {
+            Ok(()) => {
+                let published = self.registry.publish_endpoint(path, record).await;
+                published.map_err(AgentError::from)
             }
+            Err(error) => Err(error),
         };
-        if let Err(error) = published {
-            // Nobody knows whether a write was applied that got no answer.
-            self.log("withdraw", self.registry.withdraw_endpoint(path).await);
-            self.leave(path, device).await;
-            return Err(error.into());
+        match &joined {
+            Ok(()) => self.witness.published(path.clone()),
+            Err(_) => self.leave(path, device).await,
         }
-        self.witness.published(path.clone());
-        Ok(())
+        joined
     }
 
     async fn in_data_path(&self, path: &EndpointPath, ifindex: u32) -> Result<(), AgentError> {
@@ -95,7 +92,7 @@ impl Agent {
         })
     }
 
-    /// Undoes [`Self::join`] without stopping at an error.
+    /// Undoes [`Self::join`] on this host, without stopping at an error.
     async fn leave(&self, path: &EndpointPath, device: &str) {
         self.state().locals.remove(&path.id);
         self.log("update the data path", self.sync(Trust::Memory).await);
