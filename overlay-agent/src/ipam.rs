@@ -211,19 +211,32 @@ async fn claim(
         if error.op_failed(OP_NETWORK) {
             return Err(IpamError::NoSuchNetwork(net));
         }
-        if error.op_failed(OP_ADDRESS) {
-            let ours = unknown
-                && holder(registry, net, ip)
-                    .await?
-                    .is_some_and(|found| found.nonce == record.nonce);
-            return Ok(if ours {
-                Claim::Held(record.nonce)
+        let error = if error.op_failed(OP_ADDRESS) {
+            if !unknown {
+                return Ok(Claim::Taken);
+            }
+            match holder(registry, net, ip).await {
+                Ok(Some(found)) if found.nonce == record.nonce => {
+                    return Ok(Claim::Held(record.nonce));
+                }
+                // A claim that cannot be read is not ours.
+                Ok(_) | Err(IpamError::Corrupt(_)) => return Ok(Claim::Taken),
+                Err(IpamError::Store(error)) => error,
+                Err(other) => return Err(other),
+            }
+        } else {
+            error
+        };
+        unknown |= error.is_unknown_outcome();
+        if let Err(source) = attempts.after(error).await {
+            let nonce = record.nonce;
+            return Err(if unknown {
+                let lease = Lease { ip, nonce };
+                IpamError::Unsettled { lease, source }
             } else {
-                Claim::Taken
+                source.into()
             });
         }
-        unknown |= error.is_unknown_outcome();
-        attempts.after(error).await?;
     }
 }
 

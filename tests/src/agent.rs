@@ -100,9 +100,15 @@ impl Host {
 
     /// Starts the agent and does not wait.
     pub fn spawn_agent(&mut self, store: &str, more: &[&str]) -> Result<()> {
+        self.spawn_agent_env(&[("OVERLAY_STORE", store)], more)
+    }
+
+    /// The same with nothing said of the store but what `environment` says.
+    pub fn spawn_agent_env(&mut self, environment: &[(&str, &str)], more: &[&str]) -> Result<()> {
         let mut command = command(self.netns())?;
         command
-            .args(["run", "--store", store, "--underlay", UNDERLAY])
+            .envs(environment.iter().copied())
+            .args(["run", "--underlay", UNDERLAY])
             .args(["--advertise", &self.ip().to_string()])
             .args(["--node-name", self.label()])
             .args(["--metrics-addr", &METRICS.to_string()])

@@ -1,5 +1,7 @@
 //! What an operator fears: the store gone, the agent killed, something left behind.
 
+mod identity;
+mod outage;
 mod restart;
 
 use std::net::IpAddr;

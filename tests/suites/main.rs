@@ -5,6 +5,7 @@
 
 mod attach;
 mod conformance;
+mod consul;
 mod datapath;
 mod faults;
 mod footprint;

@@ -1,5 +1,6 @@
 //! What several suites do: a lab with a store, agents and containers; forged frames.
 
+pub mod relay;
 pub mod traces;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
@@ -37,6 +38,13 @@ impl Store {
         match self {
             Self::Consul(consul) => consul.url(),
             Self::Embedded(store) => store.url(),
+        }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        match self {
+            Self::Consul(consul) => consul.address(),
+            Self::Embedded(store) => store.address(),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The agent of one host: what it knows, shared by everything that it does.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use overlay_common::layout::{PathStats, PeerIndex};
@@ -19,8 +20,8 @@ use crate::host::nexthop::NextHopWatcher;
 use crate::host::underlay::Underlay;
 use crate::host::{Netlink, Owner};
 use crate::metrics::SyncMetrics;
-use crate::store::Registry;
 use crate::store::schema::{EndpointId, EndpointRecord, NodeId};
+use crate::store::{Registry, Witness};
 
 /// How long a command waits to see in the store what it has just written there.
 const ECHO: Duration = Duration::from_secs(2);
@@ -41,6 +42,10 @@ pub struct Agent {
     /// Held while endpoints of this host change: one at a time.
     pub(super) operations: tokio::sync::Mutex<()>,
     pub(super) metrics: SyncMetrics,
+    /// What of this host is in the store.
+    pub(super) witness: Arc<Witness>,
+    /// Whether this host's record in the store is its own and locked.
+    pub(super) registered: watch::Sender<bool>,
     /// Counts the times that the data path was brought in line.
     pub(super) synced: watch::Sender<u64>,
     pub(super) state: Mutex<State>,
@@ -58,6 +63,10 @@ pub(super) struct State {
     pub(super) problems: Vec<Problem>,
     /// Devices of endpoints that the store does not know.
     pub(super) orphans: Vec<Problem>,
+    /// Addresses of endpoints that did not come to be, which the store still has to let go.
+    pub(super) uncleared: BTreeMap<EndpointId, IpAddr>,
+    /// Why a folder of the store cannot be followed.
+    pub(super) troubles: Vec<watch::Receiver<Option<String>>>,
     /// Why this host is not registered.
     pub(super) unregistered: Option<Problem>,
     /// By VNI: what was counted with peers that are gone.
@@ -77,6 +86,8 @@ pub(super) struct LocalEndpoint {
     pub(super) ifindex: Option<u32>,
     /// Whether the device was brought up, which it is once its row is in the maps.
     pub(super) open: bool,
+    /// Has been seen in the store.
+    pub(super) seen: bool,
     /// Being removed: no longer in the data path.
     pub(super) leaving: bool,
 }
@@ -100,6 +111,21 @@ impl Agent {
         Err(AgentError::NotSynced {
             address: self.registry.client().address().to_owned(),
         })
+    }
+
+    /// Refuses while another agent may own this host's part of the store. Waits for a registration
+    /// that is under way.
+    pub(super) async fn require_registered(&self) -> Result<(), AgentError> {
+        let mut registered = self.registered.subscribe();
+        let arrived = tokio::time::timeout(ECHO, registered.wait_for(|is| *is)).await;
+        if matches!(arrived, Ok(Ok(_))) {
+            return Ok(());
+        }
+        let why = self.state().unregistered.as_ref().map_or_else(
+            || "the store has given it no session yet".to_owned(),
+            ToString::to_string,
+        );
+        Err(AgentError::NotRegistered(why))
     }
 
     /// Waits until what was just written to the store has come back and is in the data path, so

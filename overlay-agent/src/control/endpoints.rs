@@ -1,17 +1,19 @@
 //! Adding and removing endpoints. Each step that was made is undone when a later one fails.
 
+mod clear;
 mod find;
 mod local;
 mod remote;
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use overlay_common::net::{MacAddr, Vni};
 
 use super::agent::Agent;
 use super::error::AgentError;
 use crate::api::types::{At, Endpoint, EndpointRequest};
-use crate::ipam::{self, Family, IpamError, Lease, Pool, Want};
+use crate::ipam::{self, Family, IpamError, Pool, Want};
 use crate::store::schema::{
     EndpointId, EndpointPath, EndpointRecord, Extra, Network, NetworkRecord, NodeId, Owner,
 };
@@ -25,7 +27,10 @@ pub fn mac_for(ip: Ipv4Addr) -> MacAddr {
 
 impl Agent {
     /// Adds an endpoint and returns it once the data path knows it.
-    pub async fn add_endpoint(&self, request: EndpointRequest) -> Result<Endpoint, AgentError> {
+    pub async fn add_endpoint(
+        self: &Arc<Self>,
+        request: EndpointRequest,
+    ) -> Result<Endpoint, AgentError> {
         let _one_at_a_time = self.operations.lock().await;
         self.require_synced()?;
         let network = self.network(&request.network).await?;
@@ -36,7 +41,10 @@ impl Agent {
         };
         self.refuse_duplicate(&network, &name, request.mac)?;
         let node = match &request.at {
-            At::Netns { .. } => self.node,
+            At::Netns { .. } => {
+                self.require_registered().await?;
+                self.node
+            }
             At::Node(node) => self.agentless(node).await?,
         };
         let path = EndpointPath {
@@ -49,8 +57,15 @@ impl Agent {
             .ip
             .map_or(Want::Any(first_family(&network.record)), Want::Address);
         let pool = Pool::of(&network.record);
-        let lease = ipam::allocate(&self.registry, &pool, want, &owner).await;
-        let lease = lease.map_err(|error| self.name_holder(network.record.vni, error))?;
+        let lease = match ipam::allocate(&self.registry, &pool, want, &owner).await {
+            Ok(lease) => lease,
+            Err(error) => {
+                if let IpamError::Unsettled { lease, .. } = &error {
+                    self.clear(path, *lease).await;
+                }
+                return Err(self.name_holder(network.record.vni, error));
+            }
+        };
         let added = match record(&network, name, lease.ip, request.mac) {
             Ok(record) => match &request.at {
                 At::Netns {
@@ -65,7 +80,7 @@ impl Agent {
             Err(error) => Err(error),
         };
         if let Err(error) = added {
-            self.give_back(&path, &lease).await;
+            self.clear(path, lease).await;
             return Err(error);
         }
         self.echo(|view| view.endpoints.contains_key(&path)).await;
@@ -79,6 +94,7 @@ impl Agent {
         self.require_synced()?;
         let path = self.find_endpoint(name)?;
         if path.node == self.node {
+            self.require_registered().await?;
             self.remove_local(&path).await?;
         } else {
             self.remove_remote(&path).await?;
@@ -156,22 +172,21 @@ impl Agent {
         AgentError::IpTaken { ip, by }
     }
 
-    /// Releases the address of an endpoint that did not come to be.
-    async fn give_back(&self, path: &EndpointPath, lease: &Lease) {
-        let (owner, nonce) = (owner(path), Some(lease.nonce));
-        let released = ipam::release(&self.registry, path.net, lease.ip, &owner, nonce).await;
-        if let Err(error) = released {
-            let error = format!("{:#}", anyhow::Error::from(error));
-            tracing::warn!("{} stays taken: {error}", lease.ip);
-        }
-    }
-
     /// Releases the addresses of an endpoint that is gone.
     async fn release_all(&self, path: &EndpointPath, ips: &[IpAddr]) -> Result<(), AgentError> {
         for ip in ips {
-            ipam::release(&self.registry, path.net, *ip, &owner(path), None).await?;
+            released(ipam::release(&self.registry, path.net, *ip, &owner(path), None).await)?;
         }
         Ok(())
+    }
+}
+
+/// What was not ours to release any more is released: an earlier attempt has done it, although its
+/// answer was lost.
+fn released(result: Result<bool, IpamError>) -> Result<(), AgentError> {
+    match result {
+        Ok(_) | Err(IpamError::NotOurs { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -45,6 +45,9 @@ pub enum AgentError {
          there are: `overlay-agent status` says how the store is doing"
     )]
     NotSynced { address: String },
+    /// As [`Problem::NotRegistered`](super::problem::Problem) says it.
+    #[error("endpoints of this host can neither be added nor removed now: {0}")]
+    NotRegistered(String),
     #[error("there is no network `{0}`: `overlay-agent network ls` lists them")]
     NoNetwork(String),
     #[error("there is no endpoint `{0}`: `overlay-agent endpoint ls` lists them")]
@@ -83,9 +86,11 @@ pub enum AgentError {
 impl AgentError {
     pub fn blame(&self) -> Blame {
         match self {
-            Self::Registry(RegistryError::Store(_)) | Self::Store(_) | Self::NotSynced { .. } => {
-                Blame::Store
-            }
+            Self::Registry(RegistryError::Store(_))
+            | Self::Ipam(IpamError::Store(_) | IpamError::Unsettled { .. })
+            | Self::Store(_)
+            | Self::NotSynced { .. }
+            | Self::NotRegistered(_) => Blame::Store,
             Self::NoNetwork(_)
             | Self::NoEndpoint(_)
             | Self::Registry(

@@ -13,10 +13,14 @@ use super::sync::Trust;
 use super::view::View;
 use crate::host::endpoint;
 use crate::store::schema::Keys;
+use crate::store::watch::WatchHandle;
 use crate::store::{KvPair, PrefixWatch, Snapshot};
 
 /// How often the maps are read back. Local work: the store is not asked.
 const AUDIT: Duration = Duration::from_secs(60);
+
+/// Pause after a failure of this host's.
+const RETRY: Duration = Duration::from_secs(5);
 
 /// How long the first sync waits for the ways to the peers.
 const FIRST_HOPS: Duration = Duration::from_secs(1);
@@ -28,10 +32,17 @@ type Latest = watch::Receiver<Option<Arc<Snapshot>>>;
 pub(super) async fn run(agent: Arc<Agent>, prepared: Arc<Notify>) {
     prepared.notified().await;
     let (client, keys) = (agent.registry.client(), agent.registry.keys());
-    let watch = |folder| PrefixWatch::new(client.clone(), keys, folder).spawn();
+    let watch = |folder| {
+        PrefixWatch::new(client.clone(), keys, folder)
+            .with_witness(Arc::clone(&agent.witness))
+            .spawn()
+    };
     let networks = watch(keys.networks());
     let nodes = watch(keys.nodes());
     let endpoints = watch(keys.endpoints());
+    agent.state().troubles = [&networks, &nodes, &endpoints]
+        .map(WatchHandle::trouble)
+        .into();
     let mut folders = Folders {
         networks: networks.latest(),
         nodes: nodes.latest(),
@@ -65,6 +76,7 @@ pub(super) async fn run(agent: Arc<Agent>, prepared: Arc<Notify>) {
             trust = Trust::Nothing;
             if let Err(error) = agent.adopt().await {
                 report("take over this host's endpoints", error);
+                audit.reset_after(RETRY);
                 continue;
             }
             agent.hops.set_peers(agent.peer_addresses());
@@ -80,7 +92,10 @@ pub(super) async fn run(agent: Arc<Agent>, prepared: Arc<Notify>) {
                 first = false;
             }
             Ok(()) => {}
-            Err(error) => report("bring the data path in line", error),
+            Err(error) => {
+                report("bring the data path in line", error);
+                audit.reset_after(RETRY);
+            }
         }
     }
 }
@@ -149,12 +164,14 @@ impl Agent {
                 ),
                 None => None,
             };
+            self.witness.published(path.clone());
             let local = LocalEndpoint {
                 vni: path.net,
                 record,
                 device,
                 ifindex,
                 open: false,
+                seen: true,
                 leaving: false,
             };
             self.state().locals.insert(path.id, local);

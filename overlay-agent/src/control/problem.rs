@@ -70,6 +70,18 @@ pub enum Problem {
          `ip link del {device}`"
     )]
     Orphan { endpoint: String, device: String },
+    #[error(
+        "endpoint {0} of this host is not in the store any more, so other hosts do not reach it: \
+         `overlay-agent endpoint rm {0}`, then add it again"
+    )]
+    NotInStore(EndpointId),
+    #[error(
+        "endpoint {endpoint} was not made, but its address {ip} stays taken until the store can be \
+         written again"
+    )]
+    Uncleared { endpoint: EndpointId, ip: IpAddr },
+    #[error("the store is not followed, the last state stays: {0}")]
+    NotFollowed(String),
     #[error("the data path is behind: {0}")]
     NotApplied(String),
     #[error("this host is not registered: {0}")]

@@ -1,7 +1,8 @@
 //! Telling the other hosts of this one.
 
 use std::fs;
-use std::path::PathBuf;
+use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::agent::Agent;
 use super::problem::Problem;
 use crate::store::client::SessionId;
+use crate::store::error::in_full;
 use crate::store::schema::{Extra, NodeRecord};
 use crate::store::{ErrorKind, RegistryError, Session};
 
@@ -33,16 +35,20 @@ pub(super) async fn run(agent: Arc<Agent>, prepared: Arc<Notify>, shutdown: Canc
         () = shutdown.cancelled() => return,
     }
     let file = agent.config.state_dir.join("session");
-    let resume = fs::read_to_string(&file).ok();
-    let resume = resume
-        .map(|id| id.trim().to_owned())
-        .filter(|id| !id.is_empty());
+    let resume = tokio::select! {
+        resume = earlier_session(&agent, &file) => resume,
+        () = shutdown.cancelled() => return,
+    };
     let client = agent.registry.client().clone();
     let name = format!("overlay {}", agent.name);
-    let session = Session::spawn(client, name, TTL, resume.map(SessionId::new));
+    let session = Session::spawn(client, name, TTL, resume);
     tokio::select! {
         () = keep_registered(&agent, &session, &file) => {}
         () = shutdown.cancelled() => {}
+    }
+    if session.current().is_none() {
+        // One of an earlier run may live yet, and its file is the way to take it up again.
+        return;
     }
     // The record stays, and with it the endpoints: only the lock goes, so that the next agent of
     // this host takes it at once.
@@ -60,7 +66,7 @@ async fn prepare(agent: &Agent, prepared: &Notify) {
     while let Err(error) = agent.registry.init().await {
         let unreachable =
             matches!(&error, RegistryError::Store(error) if error.kind() == ErrorKind::Unreachable);
-        note(agent, Some(text(error)));
+        note(agent, Some(in_full(&error)));
         if unreachable {
             sleep(RETRY_UNREACHABLE).await;
         } else {
@@ -73,7 +79,27 @@ async fn prepare(agent: &Agent, prepared: &Notify) {
     note(agent, None);
 }
 
-async fn keep_registered(agent: &Agent, session: &Session, file: &PathBuf) {
+/// The session of an earlier run, if the store knows it as this very host's: a copy of the state
+/// directory on another machine has it too, and both would renew the one lock.
+async fn earlier_session(agent: &Agent, file: &Path) -> Option<SessionId> {
+    let id = fs::read_to_string(file).ok()?;
+    let id = Some(SessionId::new(id.trim()));
+    loop {
+        match agent.registry.node(agent.node).await {
+            Ok(node) => {
+                let node = node.filter(|node| {
+                    node.session == id && node.record.vteps == [IpAddr::from(agent.underlay.ip)]
+                });
+                return id.filter(|_| node.is_some());
+            }
+            Err(error) if error.is_outage() => sleep(RETRY_UNREACHABLE).await,
+            // What is wrong will be told by who registers.
+            Err(_) => return None,
+        }
+    }
+}
+
+async fn keep_registered(agent: &Agent, session: &Session, file: &Path) {
     let record = NodeRecord {
         name: agent.name.clone(),
         vteps: vec![agent.underlay.ip.into()],
@@ -83,40 +109,38 @@ async fn keep_registered(agent: &Agent, session: &Session, file: &PathBuf) {
         extra: Extra::new(),
     };
     let mut sessions = session.subscribe();
-    let mut refusals = session.refusal();
+    let mut refusals = session.refusals();
     loop {
         let current = sessions.borrow_and_update().clone();
+        let refusal = refusals.borrow_and_update().clone();
         let registered = match &current {
             Some(id) => {
                 // With it the next run takes up the lock that this one holds.
                 if let Err(error) = fs::write(file, id.as_str()) {
                     tracing::warn!("cannot keep the session in {}: {error}", file.display());
                 }
-                agent.registry.register_node(agent.node, &record, id).await
+                let registered = agent.registry.register_node(agent.node, &record, id).await;
+                registered.map(|()| true).map_err(|error| in_full(&error))
             }
-            None => Ok(()),
+            None => refusal.clone().map_or(Ok(false), Err),
         };
-        let failed = registered.is_err();
-        let refusal = refusals.borrow_and_update().clone();
-        note(agent, registered.err().map(text).or(refusal));
-        tokio::select! {
-            changed = sessions.changed() => {
-                if changed.is_err() {
-                    return;
-                }
-            }
-            changed = refusals.changed() => {
-                if changed.is_err() {
-                    return;
-                }
-            }
-            () = sleep(RETRY), if failed => {}
+        let failed = registered.is_err() && current.is_some();
+        if registered == Ok(true) {
+            agent.witness.registered(agent.node);
+        }
+        agent.registered.send_replace(registered == Ok(true));
+        note(agent, registered.err().or(refusal));
+        let alive = tokio::select! {
+            changed = sessions.changed() => changed.is_ok(),
+            changed = refusals.changed() => changed.is_ok(),
+            // Somebody deleted the record.
+            () = agent.witness.node_lost() => true,
+            () = sleep(RETRY), if failed => true,
+        };
+        if !alive {
+            return;
         }
     }
-}
-
-fn text(error: RegistryError) -> String {
-    format!("{:#}", anyhow::Error::from(error))
 }
 
 /// Shows why this host is not, or soon no longer, registered.

@@ -25,7 +25,7 @@ use crate::host::{Netlink, Owner, checks};
 use crate::metrics::{Metrics, SyncMetrics, http};
 use crate::store::embedded::EmbeddedStore;
 use crate::store::schema::{Keys, rules};
-use crate::store::{Client, ErrorKind, Registry, StoreConfig};
+use crate::store::{Client, Registry, StoreConfig};
 
 /// `sun_path` of unix(7), less the terminating zero.
 const SOCKET_PATH_MAX: usize = 107;
@@ -84,6 +84,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
         datapath: tokio::sync::Mutex::new(datapath),
         operations: tokio::sync::Mutex::default(),
         metrics: sync_metrics.clone(),
+        witness: Arc::default(),
+        registered: watch::Sender::new(false),
         synced: watch::Sender::new(0),
         state: Mutex::new(state),
     });
@@ -217,7 +219,7 @@ async fn probe(client: &Client, keys: &Keys) -> Result<()> {
         Ok(Err(error)) => Some(error),
         Err(_) => None,
     };
-    let Some(error) = error.filter(|error| !is_waited_for(error.kind())) else {
+    let Some(error) = error.filter(|error| !error.is_outage()) else {
         tracing::warn!(
             "waiting for the store at {}: the data path keeps its last state",
             client.address()
@@ -225,20 +227,6 @@ async fn probe(client: &Client, keys: &Keys) -> Result<()> {
         return Ok(());
     };
     Err(error.into())
-}
-
-/// Whether a store that fails so may come to serve us without anybody changing our settings.
-fn is_waited_for(kind: ErrorKind) -> bool {
-    match kind {
-        ErrorKind::Unreachable | ErrorKind::Interrupted | ErrorKind::Server => true,
-        ErrorKind::Denied
-        | ErrorKind::TokenRefused
-        | ErrorKind::Conflict
-        | ErrorKind::TooLarge
-        | ErrorKind::Refused
-        | ErrorKind::Decode
-        | ErrorKind::Incomplete => false,
-    }
 }
 
 /// Follows whether the first sync is done.

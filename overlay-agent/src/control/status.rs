@@ -116,7 +116,15 @@ impl Agent {
 impl State {
     fn all_problems(&self) -> Vec<Problem> {
         let bad = self.view.bad_keys().cloned().map(Problem::BadKey);
-        bad.chain(self.unregistered.clone())
+        let uncleared = self.uncleared.iter().map(|(endpoint, ip)| {
+            let endpoint = endpoint.clone();
+            Problem::Uncleared { endpoint, ip: *ip }
+        });
+        let troubles = self.troubles.iter();
+        let troubles = troubles.filter_map(|trouble| trouble.borrow().clone());
+        bad.chain(troubles.map(Problem::NotFollowed))
+            .chain(self.unregistered.clone())
+            .chain(uncleared)
             .chain(self.orphans.iter().cloned())
             .chain(self.problems.iter().cloned())
             .collect()

@@ -16,7 +16,7 @@ use crate::datapath::rows::{Change, Rows};
 use crate::datapath::{Datapath, Tables};
 use crate::host::endpoint;
 use crate::host::nexthop::NextHops;
-use crate::store::schema::EndpointId;
+use crate::store::schema::{EndpointId, EndpointPath};
 
 /// How much is taken for granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +89,18 @@ impl Agent {
     fn desired(&self, rows: &Rows, hops: &NextHops) -> Desired {
         let mut state = self.state();
         let mut gone = Vec::new();
-        for (id, local) in &mut state.locals {
+        let State { locals, view, .. } = &mut *state;
+        for (id, local) in locals {
+            let path = EndpointPath {
+                node: self.node,
+                net: local.vni,
+                id: id.clone(),
+            };
+            let published = view.endpoints.contains_key(&path);
+            if local.seen && !published && !local.leaving {
+                gone.push(Problem::NotInStore(id.clone()));
+            }
+            local.seen |= published;
             local.ifindex = if_nametoindex(local.device.as_str()).ok();
             if local.ifindex.is_none() && !local.leaving {
                 gone.push(Problem::InterfaceGone {

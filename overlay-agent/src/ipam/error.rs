@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use overlay_common::net::Vni;
 use thiserror::Error;
 
-use super::Family;
+use super::{Family, Lease};
 use crate::store::StoreError;
 use crate::store::schema::{AddressRecord, BadKey};
 
@@ -43,6 +43,13 @@ pub enum IpamError {
     NoSuchNetwork(Vni),
     #[error("the store holds something unusable at {0}; correct that key there, or delete it")]
     Corrupt(BadKey),
+    /// The claim may be in the store: it is for the caller to release.
+    #[error("nobody knows whether {} was claimed", .lease.ip)]
+    Unsettled {
+        lease: Lease,
+        #[source]
+        source: StoreError,
+    },
     #[error(transparent)]
     Store(#[from] StoreError),
 }

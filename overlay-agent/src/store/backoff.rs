@@ -44,6 +44,7 @@ impl Backoff {
 pub(crate) struct Attempts {
     until: Instant,
     backoff: Backoff,
+    unknown: bool,
 }
 
 impl Attempts {
@@ -52,6 +53,7 @@ impl Attempts {
             // A leader's death costs writes 14 s with Consul's default settings.
             until: Instant::now() + Duration::from_secs(20),
             backoff: Backoff::new(Duration::from_millis(20), Duration::from_secs(2)),
+            unknown: false,
         }
     }
 
@@ -59,9 +61,11 @@ impl Attempts {
     ///
     /// A conflict means that the state moved between read and write; an unknown outcome means
     /// that only the next read tells whether the write was applied. Both are settled by reading
-    /// again.
+    /// again, the latter also when the store that broke off is not to be reached for a while.
     pub(crate) async fn after(&mut self, error: StoreError) -> Result<(), StoreError> {
-        if Instant::now() > self.until || !(error.is_conflict() || error.is_unknown_outcome()) {
+        self.unknown |= error.is_unknown_outcome();
+        let settles = error.is_conflict() || self.unknown && error.is_outage();
+        if Instant::now() > self.until || !settles {
             return Err(error);
         }
         self.backoff.wait().await;

@@ -60,10 +60,10 @@ pub enum StoreError {
     Decode { action: String, detail: String },
     /// The read may lack keys, so it must not be taken for the state.
     #[error(
-        "cannot trust what was read under `{prefix}`: the sentinel `{sentinel}` is not readable; \
-         the prefix is wrong, the store was never initialised, or the token lost its rights"
+        "cannot trust what was read under `{prefix}`: `{missing}` is not readable; the prefix is \
+         wrong, the store was emptied or set back, or the token lost its rights"
     )]
-    Incomplete { prefix: String, sentinel: String },
+    Incomplete { prefix: String, missing: String },
 }
 
 /// One operation of a refused transaction.
@@ -160,6 +160,20 @@ impl StoreError {
         matches!(self, Self::Interrupted { source, .. } if !source.is_timeout())
     }
 
+    /// Whether the store is away or has trouble of its own, which passes without anybody's doing.
+    pub const fn is_outage(&self) -> bool {
+        match self.kind() {
+            ErrorKind::Unreachable | ErrorKind::Interrupted | ErrorKind::Server => true,
+            ErrorKind::Denied
+            | ErrorKind::TokenRefused
+            | ErrorKind::Conflict
+            | ErrorKind::TooLarge
+            | ErrorKind::Refused
+            | ErrorKind::Decode
+            | ErrorKind::Incomplete => false,
+        }
+    }
+
     pub const fn is_conflict(&self) -> bool {
         matches!(self.kind(), ErrorKind::Conflict)
     }
@@ -195,6 +209,19 @@ impl StoreError {
             detail,
         }
     }
+}
+
+/// The message and those of its sources, in one line: only the innermost says why a connection
+/// did not come to be.
+pub(crate) fn in_full(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        source = inner.source();
+    }
+    text
 }
 
 /// One printable line of a body that may be anything.

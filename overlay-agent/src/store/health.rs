@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use super::error::{ErrorKind, StoreError};
+use super::error::{ErrorKind, StoreError, in_full};
 
 /// Shared by everything that uses one [`Client`](super::Client).
 #[derive(Debug, Default)]
@@ -68,7 +68,7 @@ impl StoreHealth {
             | ErrorKind::Server
             | ErrorKind::Decode => true,
         };
-        state.last_error = Some(error.to_string());
+        state.last_error = Some(in_full(error));
         if !down {
             return;
         }

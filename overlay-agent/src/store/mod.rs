@@ -20,4 +20,4 @@ pub use error::{ErrorKind, StoreError};
 pub use health::StoreHealth;
 pub use registry::{Registry, RegistryError};
 pub use session::Session;
-pub use watch::{PrefixWatch, Snapshot};
+pub use watch::{PrefixWatch, Snapshot, Witness};

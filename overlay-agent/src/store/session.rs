@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 
 use super::backoff::Backoff;
 use super::client::{Client, SessionId};
-use super::error::{ErrorKind, StoreError};
+use super::error::{StoreError, in_full};
 
 /// A session that is renewed in the background and replaced when the store lost it. Dropping it
 /// leaves the session to expire; [`end`](Self::end) releases its locks at once.
@@ -15,7 +15,7 @@ use super::error::{ErrorKind, StoreError};
 pub struct Session {
     client: Client,
     current: watch::Receiver<Option<SessionId>>,
-    refusal: watch::Receiver<Option<String>>,
+    refused: watch::Receiver<Option<String>>,
     task: JoinHandle<()>,
 }
 
@@ -24,12 +24,16 @@ impl Session {
     /// lives, so do its locks, which a new session would have to wait for.
     pub fn spawn(client: Client, name: String, ttl: Duration, resume: Option<SessionId>) -> Self {
         let (sender, current) = watch::channel(None);
-        let (refused, refusal) = watch::channel(None);
-        let task = tokio::spawn(keep(client.clone(), name, ttl, resume, sender, refused));
+        let (refuse, refused) = watch::channel(None);
+        let told = Told {
+            current: sender,
+            refused: refuse,
+        };
+        let task = tokio::spawn(keep(client.clone(), name, ttl, resume, told));
         Self {
             client,
             current,
-            refusal,
+            refused,
             task,
         }
     }
@@ -45,10 +49,10 @@ impl Session {
         self.current.clone()
     }
 
-    /// Why the store refuses to make or renew the session, while it does. An outage is no
-    /// refusal: the client's health tells of it.
-    pub fn refusal(&self) -> watch::Receiver<Option<String>> {
-        self.refusal.clone()
+    /// Tells why the store gives no session: what waiting does not mend, e.g. a token without the
+    /// right to sessions. `None` while it gives one or does not answer.
+    pub fn refusals(&self) -> watch::Receiver<Option<String>> {
+        self.refused.clone()
     }
 
     /// Stops renewing and ends the session in the store.
@@ -67,14 +71,13 @@ impl Drop for Session {
     }
 }
 
-async fn keep(
-    client: Client,
-    name: String,
-    ttl: Duration,
-    resume: Option<SessionId>,
+/// Whom to tell.
+struct Told {
     current: watch::Sender<Option<SessionId>>,
     refused: watch::Sender<Option<String>>,
-) {
+}
+
+async fn keep(client: Client, name: String, ttl: Duration, resume: Option<SessionId>, told: Told) {
     let mut backoff = Backoff::new(Duration::from_millis(200), ttl / 4);
     let mut held = resume;
     loop {
@@ -85,23 +88,10 @@ async fn keep(
                 .map(|alive| alive.then(|| id.clone())),
             None => client.session_create(&name, ttl).await.map(Some),
         };
-        let refusal = confirmed
-            .as_ref()
-            .err()
-            .filter(|error| is_refusal(error.kind()));
-        refused.send_if_modified(|shown| {
-            let new = refusal.map(ToString::to_string);
-            let changed = *shown != new;
-            *shown = new;
-            changed
-        });
         match confirmed {
             Ok(Some(id)) => {
-                current.send_if_modified(|shown| {
-                    let new = shown.as_ref() != Some(&id);
-                    *shown = Some(id.clone());
-                    new
-                });
+                set(&told.refused, None);
+                set(&told.current, Some(id.clone()));
                 held = Some(id);
                 backoff.reset();
                 tokio::time::sleep(ttl / 2).await;
@@ -110,23 +100,23 @@ async fn keep(
                 if let Some(id) = held.take() {
                     tracing::info!(session = %id, "the store lost the session");
                 }
-                current.send_if_modified(|shown| shown.take().is_some());
+                set(&told.current, None);
             }
-            Err(_) => backoff.wait().await,
+            Err(error) => {
+                // An outage is the client's health's to report.
+                let refusal = (!error.is_outage()).then(|| in_full(&error));
+                set(&told.refused, refusal);
+                backoff.wait().await;
+            }
         }
     }
 }
 
-/// Whether trying again is in vain until somebody changes something.
-fn is_refusal(kind: ErrorKind) -> bool {
-    match kind {
-        ErrorKind::Unreachable | ErrorKind::Interrupted | ErrorKind::Server => false,
-        ErrorKind::Denied
-        | ErrorKind::TokenRefused
-        | ErrorKind::Conflict
-        | ErrorKind::TooLarge
-        | ErrorKind::Refused
-        | ErrorKind::Decode
-        | ErrorKind::Incomplete => true,
-    }
+/// Tells those who listen, if it is news.
+fn set<T: PartialEq>(sender: &watch::Sender<T>, value: T) {
+    sender.send_if_modified(|shown| {
+        let new = *shown != value;
+        *shown = value;
+        new
+    });
 }

@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod tests;
+mod witness;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,8 +12,9 @@ use tokio::task::JoinHandle;
 
 use super::backoff::Backoff;
 use super::client::{Answer, Client, KvPair};
-use super::error::StoreError;
+use super::error::{StoreError, in_full};
 use super::schema::Keys;
+pub use witness::Witness;
 
 /// How long one blocking query waits.
 const WAIT: Duration = Duration::from_secs(60);
@@ -31,11 +33,12 @@ pub struct Snapshot {
 ///
 /// The store's answers are not taken at their word: a return is not a change, an index may go
 /// backwards, and keys that are missing may be hidden from a token that lost its rights. Only
-/// what is different, and complete as far as the sentinel tells, comes out.
+/// what is different, and complete as far as the [`Witness`] tells, comes out.
 #[derive(Debug)]
 pub struct PrefixWatch {
     client: Client,
-    sentinel: String,
+    keys: Keys,
+    witness: Arc<Witness>,
     /// The folder's own key, which keeps the prefix from being empty.
     folder: String,
     settle: Duration,
@@ -47,6 +50,7 @@ pub struct PrefixWatch {
     early: u32,
     backoff: Backoff,
     failing: bool,
+    trouble: watch::Sender<Option<String>>,
 }
 
 /// What to do with an answer, seen from its index alone.
@@ -62,7 +66,8 @@ impl PrefixWatch {
     pub fn new(client: Client, keys: &Keys, folder: String) -> Self {
         Self {
             client,
-            sentinel: keys.schema(),
+            keys: keys.clone(),
+            witness: Arc::default(),
             folder,
             settle: SETTLE,
             index: None,
@@ -71,7 +76,15 @@ impl PrefixWatch {
             early: 0,
             backoff: Backoff::new(Duration::from_millis(250), Duration::from_secs(8)),
             failing: false,
+            trouble: watch::Sender::new(None),
         }
+    }
+
+    /// What has to be readable, beside the sentinel, before anything counts as deleted.
+    #[must_use]
+    pub fn with_witness(mut self, witness: Arc<Witness>) -> Self {
+        self.witness = witness;
+        self
     }
 
     /// How long to let changes gather before the next read: the fewest milliseconds between two
@@ -97,6 +110,7 @@ impl PrefixWatch {
     /// Runs the watch as a task for as long as the handle lives.
     pub fn spawn(mut self) -> WatchHandle {
         let (sender, latest) = watch::channel(None);
+        let trouble = self.trouble.subscribe();
         let task = tokio::spawn(async move {
             loop {
                 let snapshot = self.next().await;
@@ -105,7 +119,11 @@ impl PrefixWatch {
                 }
             }
         });
-        WatchHandle { latest, task }
+        WatchHandle {
+            latest,
+            trouble,
+            task,
+        }
     }
 
     async fn poll(&mut self) -> Result<Option<Arc<Snapshot>>, StoreError> {
@@ -156,7 +174,7 @@ impl PrefixWatch {
     }
 
     /// Makes sure that what is missing was deleted and is not hidden. A token without rights gets
-    /// an empty or shorter list and no sign of it; but it does not get the sentinel either.
+    /// an empty or shorter list and no sign of it; but it does not get the witness either.
     async fn confirm(
         &self,
         answer: Answer<Vec<KvPair>>,
@@ -169,22 +187,20 @@ impl PrefixWatch {
         if has_folder && lost_none {
             return Ok(answer);
         }
-        if self.client.get(&self.sentinel).await?.value.is_none() {
-            let error = StoreError::Incomplete {
-                prefix: self.folder.clone(),
-                sentinel: self.sentinel.clone(),
-            };
-            self.client.health().failure(&error);
-            return Err(error);
-        }
+        let (client, folder) = (&self.client, &self.folder);
+        self.witness.check(client, &self.keys, folder).await?;
         if has_folder {
             return Ok(answer);
         }
-        // The rights may have come back between the two reads.
-        self.client.list(&self.folder).await
+        // Deleted by hand, or hidden: a token that may not read it may not write it either. `false`
+        // when it is there again.
+        client.cas(folder, Vec::new(), 0).await?;
+        client.list(folder).await
     }
 
     async fn failed(&mut self, error: &StoreError) {
+        let trouble = (!error.is_outage()).then(|| in_full(error));
+        self.trouble.send_replace(trouble);
         if !self.failing {
             self.failing = true;
             tracing::warn!(folder = %self.folder, error = error as &dyn std::error::Error,
@@ -199,6 +215,7 @@ impl PrefixWatch {
         self.backoff.reset();
         if self.failing {
             self.failing = false;
+            self.trouble.send_replace(None);
             tracing::info!(folder = %self.folder, "following the store again");
         }
     }
@@ -208,6 +225,7 @@ impl PrefixWatch {
 #[derive(Debug)]
 pub struct WatchHandle {
     latest: watch::Receiver<Option<Arc<Snapshot>>>,
+    trouble: watch::Receiver<Option<String>>,
     task: JoinHandle<()>,
 }
 
@@ -215,6 +233,11 @@ impl WatchHandle {
     /// The latest snapshot; `None` before the first complete read.
     pub fn latest(&self) -> watch::Receiver<Option<Arc<Snapshot>>> {
         self.latest.clone()
+    }
+
+    /// Why the folder cannot be followed, when waiting does not mend it; `None` during an outage.
+    pub fn trouble(&self) -> watch::Receiver<Option<String>> {
+        self.trouble.clone()
     }
 }
 

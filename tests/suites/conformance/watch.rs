@@ -3,17 +3,20 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use overlay_agent::store::client::TxnOp;
-use overlay_agent::store::{ErrorKind, PrefixWatch, Snapshot};
+use overlay_agent::store::{ErrorKind, PrefixWatch, Snapshot, Witness};
 
 use super::Place;
 use super::networks::blank;
+use super::publish::Net;
 
 super::cases![
     nothing_before_the_store_is_ready,
     each_change_comes_once,
     what_is_not_a_change_does_not_come,
     a_vanished_store_is_not_an_empty_one,
-    a_deleted_folder_is_empty,
+    a_deleted_folder_comes_back,
+    a_store_without_this_host_is_not_believed,
+    a_store_without_its_endpoints_is_not_believed,
     a_task_keeps_the_latest,
 ];
 
@@ -115,12 +118,72 @@ async fn a_vanished_store_is_not_an_empty_one(at: &Place) -> Result<()> {
     Ok(())
 }
 
-async fn a_deleted_folder_is_empty(at: &Place) -> Result<()> {
+/// It keeps the prefix from being empty. Only who may write it can tell that it is not hidden.
+async fn a_deleted_folder_comes_back(at: &Place) -> Result<()> {
     at.registry.init().await?;
+    at.registry.create_network(&blank("a")).await?;
     let mut watch = watch(at);
     comes(&mut watch).await?;
-    at.client.delete(&at.keys.networks()).await?;
-    ensure!(comes(&mut watch).await?.entries.is_empty());
+    for key in [at.keys.network("a"), at.keys.networks()] {
+        at.client.delete(&key).await?;
+    }
+    while names(at, &*comes(&mut watch).await?) != [""] {}
+    Ok(())
+}
+
+/// The store was emptied, and prepared again by an agent that has just started.
+async fn emptied(at: &Place) -> Result<()> {
+    let all = TxnOp::delete_tree(&*at.config.prefix);
+    at.client.txn("test", &[all]).await?;
+    at.registry.init().await?;
+    Ok(())
+}
+
+async fn a_store_without_this_host_is_not_believed(at: &Place) -> Result<()> {
+    at.registry.init().await?;
+    at.registry.create_network(&blank("a")).await?;
+    let node = at.registry.add_node("n", "192.0.2.1".parse()?, 4789);
+    let node = node.await?.id;
+    let witness = Arc::new(Witness::default());
+    witness.registered(node);
+    let mut watch = watch(at).with_witness(Arc::clone(&witness));
+    comes(&mut watch).await?;
+    emptied(at).await?;
+    quiet(&mut watch).await?;
+    let lost = tokio::time::timeout(SOON, witness.node_lost());
+    lost.await.context("nobody was told of the lost node")?;
+    at.registry
+        .add_node("n", "192.0.2.1".parse()?, 4789)
+        .await?;
+    ensure!(names(at, &*comes(&mut watch).await?) == [""]);
+    Ok(())
+}
+
+async fn a_store_without_its_endpoints_is_not_believed(at: &Place) -> Result<()> {
+    let net = Net::new(at, "a").await?;
+    let node = net.node("n").await?;
+    let witness = Arc::new(Witness::default());
+    witness.registered(node);
+    let (first, _) = net.publish(node).await?;
+    let (second, _) = net.publish(node).await?;
+    for path in [&first, &second] {
+        witness.published(path.clone());
+    }
+    let folder = at.keys.endpoints();
+    let mut watch =
+        PrefixWatch::new(at.client.clone(), &at.keys, folder).with_witness(Arc::clone(&witness));
+    comes(&mut watch).await?;
+    // One by one they may go.
+    at.client.delete(&at.keys.endpoint(&first)).await?;
+    comes(&mut watch).await?;
+    emptied(at).await?;
+    let key = at.keys.node(node);
+    ensure!(at.client.cas(&key, b"{}".to_vec(), 0).await?);
+    quiet(&mut watch).await?;
+    witness.withdrawn(&first);
+    quiet(&mut watch).await?;
+    witness.withdrawn(&second);
+    ensure!(comes(&mut watch).await?.entries.len() == 1);
     Ok(())
 }
 

@@ -60,15 +60,13 @@ impl Agent {
             device: device.to_owned(),
             ifindex: Some(ifindex),
             open: false,
+            seen: false,
             leaving: false,
         };
         self.state().locals.insert(path.id.clone(), local);
         self.in_data_path(path).await?;
-        if let Err(error) = self.registry.publish_endpoint(path, record).await {
-            // Nobody knows whether a write was applied that got no answer.
-            self.log("withdraw", self.registry.withdraw_endpoint(path).await);
-            return Err(error.into());
-        }
+        self.registry.publish_endpoint(path, record).await?;
+        self.witness.published(path.clone());
         Ok(())
     }
 
@@ -104,6 +102,7 @@ impl Agent {
     }
 
     pub(super) async fn remove_local(&self, path: &EndpointPath) -> Result<(), AgentError> {
+        self.witness.withdrawn(path);
         self.registry.withdraw_endpoint(path).await?;
         let (device, ips) = {
             let mut state = self.state();
@@ -126,16 +125,6 @@ impl Agent {
         self.release_all(path, &ips).await?;
         self.state().locals.remove(&path.id);
         Ok(())
-    }
-
-    fn log<T, E: std::error::Error + Send + Sync + 'static>(
-        &self,
-        action: &str,
-        result: Result<T, E>,
-    ) {
-        if let Err(error) = result {
-            tracing::warn!("{action}: {:#}", anyhow::Error::from(error));
-        }
     }
 }
 

@@ -16,6 +16,13 @@ impl Registry {
         Ok(schema::nodes(&self.keys, &pairs))
     }
 
+    /// One node by its id; `None` also when its record is corrupt.
+    pub async fn node(&self, id: NodeId) -> Result<Option<Node>, StoreError> {
+        let pair = self.client.get(&self.keys.node(id)).await?.value;
+        let pairs: Vec<_> = pair.into_iter().collect();
+        Ok(schema::nodes(&self.keys, &pairs).items.pop())
+    }
+
     /// Writes this host's record and takes, or keeps, its lock. Idempotent; to be called for each
     /// new session and each change of the record.
     ///
