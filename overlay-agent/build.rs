@@ -14,8 +14,12 @@ fn main() -> Result<()> {
     }
     // `-Z build-std=core` needs unstable features. They are switched on for this nested build
     // only: crates of the workspace probe the variable and would choose other code paths.
-    // SAFETY: a build script has one thread.
-    unsafe { std::env::set_var("RUSTC_BOOTSTRAP", "1") };
+    // Without QUIET each "Compiling" line of the nested build would come out as a warning, anew
+    // with every later build.
+    for (name, value) in [("RUSTC_BOOTSTRAP", "1"), ("CARGO_TERM_QUIET", "true")] {
+        // SAFETY: a build script has one thread.
+        unsafe { std::env::set_var(name, value) };
+    }
     aya_build::build_ebpf(
         [Package {
             name: "overlay-ebpf",
