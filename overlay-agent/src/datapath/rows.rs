@@ -34,6 +34,7 @@ pub enum Change {
     Neighbor(NeighborKey, Option<NeighborValue>),
     Peer(IpKey, Option<PeerValue>),
     Tunnel(PeerIndex, Option<TunnelValue>),
+    /// Removing a network removes the counts of its drops.
     Vni(u32, Option<VniValue>),
     /// Adding a pair zeroes its slot.
     StatsIndex(StatsKey, Option<u32>),

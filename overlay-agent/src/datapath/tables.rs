@@ -138,12 +138,26 @@ impl Tables {
                 self.tunnels
                     .set(*index, value.unwrap_or(TunnelValue::NONE), 0),
             ),
-            Change::Vni(key, value) => (maps::VNIS, write(&mut self.vnis, key, value)),
+            Change::Vni(key, value) => (maps::VNIS, self.set_vni(*key, value)),
             Change::StatsIndex(key, value) => {
                 (maps::STATS_INDEX, self.set_stats_index(key, *value))
             }
         };
         result.map_err(|source| write_failed(map, change, source))
+    }
+
+    /// A network takes the counts of its drops with it: the next one with its number is another,
+    /// and the map is not to fill with the dead.
+    fn set_vni(&mut self, vni: u32, value: &Option<VniValue>) -> Result<(), MapError> {
+        write(&mut self.vnis, &vni, value)?;
+        if value.is_some() {
+            return Ok(());
+        }
+        let keys: Vec<_> = self.drops.keys().collect::<Result<_, _>>()?;
+        for key in keys.iter().filter(|key: &&DropKey| key.vni == vni) {
+            absent(self.drops.remove(key))?;
+        }
+        Ok(())
     }
 
     /// A slot may have been another pair's: it starts from zero before anything counts there.
@@ -192,12 +206,17 @@ fn write<K: Pod, V: Pod>(
     value: &Option<V>,
 ) -> Result<(), MapError> {
     let Some(value) = value else {
-        return match table.remove(key) {
-            Err(error) if errno(&error) == Some(libc::ENOENT) => Ok(()),
-            other => other,
-        };
+        return absent(table.remove(key));
     };
     table.insert(key, value, 0)
+}
+
+/// What is not there need not be removed.
+fn absent(removed: Result<(), MapError>) -> Result<(), MapError> {
+    match removed {
+        Err(error) if errno(&error) == Some(libc::ENOENT) => Ok(()),
+        other => other,
+    }
 }
 
 pub(super) fn read_failed(map: &'static str, source: MapError) -> TablesError {

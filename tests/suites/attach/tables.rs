@@ -173,7 +173,15 @@ fn counters_are_summed_over_cpus() {
     let mut drops: PerCpuHashMap<_, DropKey, u64> = map(maps::DROPS).unwrap().try_into().unwrap();
     let (values, sum) = per_cpu(|n| n);
     drops.insert(key, values, 0).unwrap();
-    assert_eq!(tables.drops().unwrap(), [(key, sum)]);
+    let other = DropKey::new(43, 1, Direction::Rx, DropReason::InnerSource);
+    drops.insert(other, per_cpu(|n| n).0, 0).unwrap();
+    assert_eq!(tables.drops().unwrap(), [(key, sum), (other, sum)]);
+    // Another network may get the number.
+    let network = |value| Change::Vni(42, value);
+    tables.apply(&network(Some(VniValue::default()))).unwrap();
+    assert_eq!(tables.drops().unwrap(), [(key, sum), (other, sum)]);
+    tables.apply(&network(None)).unwrap();
+    assert_eq!(tables.drops().unwrap(), [(other, sum)]);
 
     let mut fallbacks: PerCpuArray<_, u64> = map(maps::FALLBACKS).unwrap().try_into().unwrap();
     let index = fallback_index(Direction::Tx, FallbackCause::InnerNotIp);
