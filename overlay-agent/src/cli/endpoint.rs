@@ -8,7 +8,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use overlay_common::net::MacAddr;
 
-use super::output::{Format, joined, or_dash, print, table};
+use super::output::{Format, fields, joined, or_dash, print, table};
 use super::values;
 use crate::api::client::Client;
 use crate::api::types::{At, Endpoint, EndpointRequest, EndpointState};
@@ -114,7 +114,7 @@ pub(super) async fn exec(arguments: Arguments, client: &Client) -> Result<()> {
             let endpoint: Endpoint = client.get(&["endpoints", &endpoint]).await?;
             format.print(&endpoint, |endpoint| {
                 let [_, name, network, node, ip, mac, state] = row(endpoint);
-                [
+                fields([
                     ("id", endpoint.id.clone()),
                     ("name", name),
                     ("network", network),
@@ -124,9 +124,7 @@ pub(super) async fn exec(arguments: Arguments, client: &Client) -> Result<()> {
                     ("mac", mac),
                     ("device", or_dash(endpoint.device.as_ref())),
                     ("state", state),
-                ]
-                .map(|(key, value)| format!("{key:<10} {value}"))
-                .join("\n")
+                ])
             })
         }
         Action::Rm { endpoint } => client

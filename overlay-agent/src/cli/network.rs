@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use ipnet::IpNet;
 use overlay_common::net::Vni;
 
-use super::output::{Format, joined, or_dash, print, table};
+use super::output::{Format, fields, joined, or_dash, print, table};
 use super::values;
 use crate::api::client::Client;
 use crate::api::types::{Network, NetworkRequest};
@@ -110,7 +110,7 @@ pub(super) async fn exec(arguments: Arguments, client: &Client) -> Result<()> {
             format.print(&network, |network| {
                 let [name, vni, subnets, gateway, mtu, flood, endpoints] = row(network);
                 let internal = network.internal.to_string();
-                [
+                fields([
                     ("name", name),
                     ("vni", vni),
                     ("subnets", subnets),
@@ -119,9 +119,7 @@ pub(super) async fn exec(arguments: Arguments, client: &Client) -> Result<()> {
                     ("flood", flood),
                     ("internal", internal),
                     ("endpoints", endpoints),
-                ]
-                .map(|(key, value)| format!("{key:<10} {value}"))
-                .join("\n")
+                ])
             })
         }
         Action::Rm { name } => client

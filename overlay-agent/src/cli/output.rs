@@ -67,6 +67,13 @@ pub(super) fn table<const N: usize>(
         .join("\n")
 }
 
+/// One thing: a line for each of its fields, the values below one another.
+pub(super) fn fields<const N: usize>(fields: [(&str, String); N]) -> String {
+    fields
+        .map(|(key, value)| format!("{key:<10} {value}"))
+        .join("\n")
+}
+
 /// A value that may be missing.
 pub(super) fn or_dash<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 
-use super::output::{Format, or_dash, table};
+use super::output::{Format, fields, or_dash, table};
 use crate::api::client::Client;
 use crate::api::types::{Status, Store};
 
@@ -20,7 +20,7 @@ fn text(status: &Status) -> String {
     } else {
         "not yet in line with the store: it keeps its last state"
     };
-    let mut lines = [
+    let mut lines = fields([
         ("node", format!("{} ({})", status.node, status.node_id)),
         ("version", status.version.clone()),
         (
@@ -38,9 +38,7 @@ fn text(status: &Status) -> String {
             "networks",
             format!("{}, {} here", status.networks_total, status.networks.len()),
         ),
-    ]
-    .map(|(key, value)| format!("{key:<10} {value}"))
-    .join("\n");
+    ]);
     if !status.networks.is_empty() {
         let rows = status.networks.iter().map(|(name, network)| {
             [
