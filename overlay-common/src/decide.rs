@@ -5,7 +5,9 @@ pub mod endpoint;
 pub mod underlay;
 
 use crate::DropReason;
-use crate::layout::{FdbKey, FdbValue, NeighborKey, NeighborValue, PeerIndex, PeerValue, VniValue};
+use crate::layout::{
+    AllowedKey, FdbKey, FdbValue, NeighborKey, NeighborValue, PeerIndex, PeerValue, VniValue,
+};
 use crate::net::IpKey;
 
 /// Look-ups in the maps. Each call is one map look-up.
@@ -14,6 +16,8 @@ pub trait Tables {
     fn fdb(&self, key: &FdbKey) -> Option<FdbValue>;
     fn neighbor(&self, key: &NeighborKey) -> Option<NeighborValue>;
     fn vni(&self, vni: u32) -> Option<VniValue>;
+    /// Whether a prefix of ALLOWED covers the address.
+    fn allowed(&self, key: &AllowedKey) -> bool;
 }
 
 /// A drop and whom it is counted under; VNI and peer are 0 when they are not known to this host.

@@ -74,6 +74,30 @@ labelled! {
         DecapFailed = 19 => "decap_failed",
         /// The kernel refused the tunnel metadata of a fallback frame.
         FallbackFailed = 20 => "fallback_failed",
+        /// An endpoint sent from an IP address that is not its own.
+        SourceIp = 21 => "source_ip",
+        /// An endpoint sent an MPLS frame.
+        Mpls = 22 => "mpls",
+        /// An endpoint sent an IPv6 router advertisement.
+        RouterAdvertisement = 23 => "router_advertisement",
+        /// An endpoint sent UDP to the VXLAN port of a VTEP.
+        VtepPort = 24 => "vtep_port",
+        /// A process of this host sent VXLAN to a peer.
+        Forged = 25 => "forged",
+        /// The outer source is this host's own VTEP.
+        OwnSource = 26 => "own_source",
+        /// The network's flood rate is exceeded.
+        FloodRate = 27 => "flood_rate",
+        /// The outer header is marked CE and the inner transport knows no ECN (RFC 6040, section 4.2).
+        Congestion = 28 => "congestion",
+        /// The TTL or hop limit ended at the gateway.
+        TimeExceeded = 29 => "time_exceeded",
+        /// The gateway knows no endpoint with the destination address.
+        Unroutable = 30 => "unroutable",
+        /// Neighbour discovery that is malformed or speaks for somebody else's MAC or address.
+        BadNeighbor = 31 => "bad_neighbor",
+        /// The inner IP header is malformed.
+        BadInner = 32 => "bad_inner",
     }
 }
 
@@ -109,6 +133,14 @@ labelled! {
         /// `bpf_skb_adjust_room` refused, and the frame is as it was: an endpoint's own tunnel,
         /// segmentation other than TCP's and UDP's.
         RoomRefused = 9 => "room_refused",
+        /// Outer UDP checksums are wanted.
+        ChecksumWanted = 10 => "checksum_wanted",
+        /// An aggregate for an endpoint that forwards.
+        Forwarding = 11 => "forwarding",
+        /// The frame has a VLAN tag, and its network carries those.
+        Vlan = 12 => "vlan",
+        /// The next hop's MAC is not known yet: the kernel resolves it.
+        NoNeighbor = 13 => "no_neighbor",
     }
 }
 

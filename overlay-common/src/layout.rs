@@ -7,9 +7,12 @@ mod network;
 
 pub use counters::{DropKey, FALLBACK_ENTRIES, PathStats, StatsKey, fallback_index};
 pub use forwarding::{
-    FdbKey, FdbValue, PeerIndex, PeerValue, TUNNEL_HEADER_MAX, TunnelValue, tunnel_flags,
+    FdbKey, FdbValue, PeerIndex, PeerValue, TUNNEL_HEADER_MAX, TunnelValue, fdb_flags, tunnel_flags,
 };
-pub use network::{EndpointValue, FloodMode, NeighborKey, NeighborValue, VniValue, Vtep};
+pub use network::{
+    AllowedKey, EndpointValue, FLOOD_MAX, FloodMode, FloodPeer, FloodValue, NeighborKey,
+    NeighborValue, VniValue, Vtep, endpoint_flags, neighbor_flags, vni_flags, vtep_flags,
+};
 
 /// Asserts the size of a shared type and, for the host, that it is plain data.
 macro_rules! shared {

@@ -2,7 +2,7 @@
 
 /// Version of everything that outlives one agent: map layouts, sizes, the meaning of numbers.
 /// Part of the pin path, so a new layout never meets old maps.
-pub const ABI: u32 = 1;
+pub const ABI: u32 = 2;
 
 pub const ENDPOINTS: &str = "ENDPOINTS";
 pub const FDB: &str = "FDB";
@@ -14,9 +14,13 @@ pub const STATS: &str = "STATS";
 pub const STATS_INDEX: &str = "STATS_INDEX";
 pub const DROPS: &str = "DROPS";
 pub const FALLBACKS: &str = "FALLBACKS";
+pub const VTEP: &str = "VTEP";
+pub const ALLOWED: &str = "ALLOWED";
+pub const FLOODS: &str = "FLOODS";
+pub const FLOOD_CLOCKS: &str = "FLOOD_CLOCKS";
 
 /// Every pinned map.
-pub const ALL: [&str; 10] = [
+pub const ALL: [&str; 14] = [
     ENDPOINTS,
     FDB,
     NEIGHBORS,
@@ -27,6 +31,10 @@ pub const ALL: [&str; 10] = [
     STATS_INDEX,
     DROPS,
     FALLBACKS,
+    VTEP,
+    ALLOWED,
+    FLOODS,
+    FLOOD_CLOCKS,
 ];
 
 pub const MAX_ENDPOINTS: u32 = 4096;
@@ -39,11 +47,12 @@ pub const MAX_VNIS: u32 = 4096;
 /// Pairs of (VNI, peer) that are counted apart.
 pub const MAX_STATS: u32 = 16_384;
 pub const MAX_DROPS: u32 = 32_768;
-
-/// Read-only global of the programs, of type [`crate::layout::Vtep`], set at load.
-pub const VTEP_GLOBAL: &str = "VTEP";
+pub const MAX_ALLOWED: u32 = 16_384;
+/// Networks of one host that flood.
+pub const MAX_FLOODS: u32 = MAX_VNIS;
 
 pub const UNDERLAY_FILTER: &str = "underlay_filter";
 pub const FROM_UNDERLAY: &str = "from_underlay";
 pub const FROM_ENDPOINT: &str = "from_endpoint";
 pub const FROM_FALLBACK: &str = "from_fallback";
+pub const TO_UNDERLAY: &str = "to_underlay";

@@ -7,8 +7,8 @@ use overlay_common::decide::Tables;
 use overlay_common::decide::endpoint::{self, Forward};
 use overlay_common::decide::underlay::{self, Outer, Vxlan};
 use overlay_common::layout::{
-    EndpointValue, FdbKey, FdbValue, NeighborKey, NeighborValue, PeerValue, TunnelValue, VniValue,
-    Vtep,
+    AllowedKey, EndpointValue, FdbKey, FdbValue, NeighborKey, NeighborValue, PeerValue,
+    TunnelValue, VniValue, Vtep,
 };
 use overlay_common::net::{IpKey, MacAddr};
 use proptest::prelude::*;
@@ -41,6 +41,8 @@ impl Tables for Counted {
             peer,
             stats: 1,
             generation: 1,
+            vni: VNI,
+            flags: 0,
         };
         self.count(match (key.vni, key.mac) {
             (VNI, LOCAL) => Some(value(5, 0)),
@@ -56,11 +58,15 @@ impl Tables for Counted {
     fn vni(&self, vni: u32) -> Option<VniValue> {
         self.count((vni == VNI).then(VniValue::default))
     }
+
+    fn allowed(&self, _key: &AllowedKey) -> bool {
+        self.count(None::<()>).is_some()
+    }
 }
 
 fn vtep() -> Vtep {
     Vtep {
-        ip: IpKey::v4(US),
+        ip4: IpKey::v4(US),
         port: 4789,
         ..Vtep::default()
     }

@@ -9,7 +9,7 @@ use overlay_common::packet::OVERHEAD_V4;
 use overlay_common::{DropReason, FallbackCause};
 
 use crate::access::SkbFrame;
-use crate::maps::{KernelTables, VTEP};
+use crate::maps::{self, KernelTables};
 use crate::verdict;
 
 pub enum Decap {
@@ -33,7 +33,10 @@ pub fn run(ctx: &TcContext) -> Result<Decap, Refusal> {
         // only comes back to us through the fallback device.
         return Ok(Decap::Foreign);
     }
-    let vxlan = match underlay::classify(&frame, &VTEP.load()).map_err(Refusal::unattributed)? {
+    let Some(vtep) = maps::vtep() else {
+        return Ok(Decap::Foreign);
+    };
+    let vxlan = match underlay::classify(&frame, vtep).map_err(Refusal::unattributed)? {
         Outer::Foreign => return Ok(Decap::Foreign),
         Outer::Fallback(cause) => return Ok(Decap::Fallback(cause)),
         Outer::Vxlan(vxlan) => vxlan,

@@ -16,7 +16,7 @@ use overlay_common::packet::{ETH_LEN, Ethernet, OVERHEAD_V4};
 use overlay_common::{DropReason, FallbackCause};
 
 use crate::access::SkbFrame;
-use crate::maps::{self, KernelTables, TUNNELS, VTEP};
+use crate::maps::{self, KernelTables, TUNNELS};
 use crate::{fallback, verdict};
 
 pub enum Encap {
@@ -100,9 +100,12 @@ fn tunnelled(
         }
         Path::Fallback(cause) => cause,
     };
+    let vtep = maps::vtep().ok_or(DropReason::FallbackFailed)?;
     fallback::mark(ctx, tunnel, vni).map_err(|_| DropReason::FallbackFailed)?;
+    // SAFETY: the context pointer is valid while the program runs, and the field is writable.
+    unsafe { (*ctx.skb.skb).mark = vtep.mark };
     Ok(Encap::Fallback {
-        ifindex: VTEP.load().fallback_ifindex,
+        ifindex: vtep.fallback_ifindex,
         cause,
     })
 }

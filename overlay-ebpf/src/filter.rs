@@ -5,7 +5,7 @@ use overlay_common::decide::Refusal;
 use overlay_common::decide::underlay::{self, Outer};
 
 use crate::access::XdpFrame;
-use crate::maps::{KernelTables, VTEP};
+use crate::maps::{self, KernelTables};
 
 pub enum Filter {
     Pass,
@@ -13,7 +13,10 @@ pub enum Filter {
 
 #[inline(always)]
 pub fn run(ctx: &XdpContext) -> Result<Filter, Refusal> {
-    match underlay::classify(&XdpFrame(ctx), &VTEP.load()).map_err(Refusal::unattributed)? {
+    let Some(vtep) = maps::vtep() else {
+        return Ok(Filter::Pass);
+    };
+    match underlay::classify(&XdpFrame(ctx), vtep).map_err(Refusal::unattributed)? {
         Outer::Foreign | Outer::Fallback(_) => Ok(Filter::Pass),
         Outer::Vxlan(vxlan) => underlay::filter(&vxlan, &KernelTables).map(|()| Filter::Pass),
     }

@@ -1,25 +1,19 @@
 //! Every map and global of the object.
 
-use aya_ebpf::Global;
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, PerCpuArray, PerCpuHashMap};
+use aya_ebpf::maps::lpm_trie::Key;
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, PerCpuArray, PerCpuHashMap};
 use overlay_common::decide::Tables;
 use overlay_common::layout::{
-    DropKey, EndpointValue, FALLBACK_ENTRIES, FdbKey, FdbValue, NeighborKey, NeighborValue,
-    PathStats, PeerValue, StatsKey, TunnelValue, VniValue, Vtep,
+    AllowedKey, DropKey, EndpointValue, FALLBACK_ENTRIES, FdbKey, FdbValue, FloodValue,
+    NeighborKey, NeighborValue, PathStats, PeerValue, StatsKey, TunnelValue, VniValue, Vtep,
 };
 use overlay_common::maps as names;
 use overlay_common::net::IpKey;
 
-#[unsafe(no_mangle)]
-pub static VTEP: Global<Vtep> = Global::new(Vtep {
-    ip: IpKey([0; 16]),
-    port: 0,
-    fallback_ifindex: 0,
-    log_drops: 0,
-    pad: 0,
-});
+#[map]
+static VTEP: Array<Vtep> = Array::pinned(1, 0);
 
 #[map]
 pub static ENDPOINTS: HashMap<u32, EndpointValue> = HashMap::pinned(names::MAX_ENDPOINTS, 0);
@@ -54,6 +48,17 @@ pub static DROPS: PerCpuHashMap<DropKey, u64> =
 #[map]
 pub static FALLBACKS: PerCpuArray<u64> = PerCpuArray::pinned(FALLBACK_ENTRIES, 0);
 
+#[map]
+static ALLOWED: LpmTrie<AllowedKey, u32> = LpmTrie::pinned(names::MAX_ALLOWED, BPF_F_NO_PREALLOC);
+
+#[map]
+static FLOODS: HashMap<u32, FloodValue> = HashMap::pinned(names::MAX_FLOODS, BPF_F_NO_PREALLOC);
+
+/// When the next flooded frame of a network is due by its rate, in nanoseconds of the kernel's
+/// monotonic clock.
+#[map]
+static FLOOD_CLOCKS: HashMap<u32, u64> = HashMap::pinned(names::MAX_FLOODS, BPF_F_NO_PREALLOC);
+
 /// The maps as [`overlay_common::decide`] sees them.
 pub struct KernelTables;
 
@@ -77,6 +82,19 @@ impl Tables for KernelTables {
     fn vni(&self, vni: u32) -> Option<VniValue> {
         copied(VNIS.get_ptr(vni))
     }
+
+    #[inline(always)]
+    fn allowed(&self, key: &AllowedKey) -> bool {
+        /// Bits of [`AllowedKey`].
+        const WHOLE: u32 = 160;
+        ALLOWED.get(Key::new(WHOLE, *key)).is_some()
+    }
+}
+
+/// This host's tunnel ends. The kernel looks arrays up inline: this is no call.
+#[inline(always)]
+pub fn vtep() -> Option<&'static Vtep> {
+    VTEP.get(0)
 }
 
 /// The record of the endpoint behind an interface.

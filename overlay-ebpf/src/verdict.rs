@@ -9,7 +9,7 @@ use overlay_common::decide::Refusal;
 use overlay_common::layout::{DropKey, fallback_index};
 use overlay_common::{Direction, FallbackCause};
 
-use crate::maps::{DROPS, FALLBACKS, STATS, VTEP};
+use crate::maps::{self, DROPS, FALLBACKS, STATS};
 
 /// Whatever is attached behind us, then the stack.
 pub const NEXT: i32 = TCX_NEXT;
@@ -36,7 +36,7 @@ pub fn count_drop<C: EbpfContext>(ctx: &C, direction: Direction, refusal: Refusa
         let _ = DROPS.insert(key, 1, 0);
         1
     };
-    if VTEP.load().log_drops != 0 && count.is_power_of_two() {
+    if count.is_power_of_two() && maps::vtep().is_some_and(|vtep| vtep.log_drops != 0) {
         debug!(
             ctx,
             "dropped: {} {} vni {} peer {} count {}",

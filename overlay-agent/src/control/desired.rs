@@ -104,6 +104,8 @@ pub fn desired(world: &World<'_>, current: &Rows) -> Desired {
             peer: member.peer,
             stats: stats.slot(member.vni, member.peer),
             generation: 0,
+            vni: member.vni.get(),
+            flags: 0,
         };
         rows.fdb
             .insert(key, with_generation(value, current.fdb.get(&key)));
@@ -114,7 +116,7 @@ pub fn desired(world: &World<'_>, current: &Rows) -> Desired {
             };
             let value = NeighborValue {
                 mac: member.mac,
-                pad: [0; 2],
+                flags: 0,
             };
             rows.neighbors.insert(key, value);
         }
@@ -186,7 +188,9 @@ fn endpoint_row(member: &Member, mtu: u32) -> EndpointValue {
         mac: member.mac,
         pad: [0; 2],
         ip4: member.ip4.map_or([0; 4], |ip| ip.octets()),
+        gateway4: [0; 4],
         ip6: member.ip6.map_or([0; 16], |ip| ip.octets()),
+        gateway6: [0; 16],
     }
 }
 

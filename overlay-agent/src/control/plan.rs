@@ -28,6 +28,8 @@ pub fn plan(desired: &Rows, actual: &Rows) -> Vec<Change> {
     ));
     table(diff(&desired.fdb, &actual.fdb, Change::Fdb));
     table(diff(&desired.peers, &actual.peers, Change::Peer));
+    table(diff(&desired.floods, &actual.floods, Change::Flood));
+    table(diff(&desired.allowed, &actual.allowed, Change::Allowed));
     table(diff(
         &desired.endpoints,
         &actual.endpoints,
@@ -47,6 +49,8 @@ pub fn apply(rows: &mut Rows, change: &Change) {
         Change::Tunnel(key, value) => set(&mut rows.tunnels, *key, *value),
         Change::Vni(key, value) => set(&mut rows.vnis, *key, *value),
         Change::StatsIndex(key, value) => set(&mut rows.stats_index, *key, *value),
+        Change::Flood(key, value) => set(&mut rows.floods, *key, value.clone()),
+        Change::Allowed(key, value) => set(&mut rows.allowed, *key, *value),
     }
 }
 
@@ -58,7 +62,7 @@ fn set<K: Ord, V>(table: &mut BTreeMap<K, V>, key: K, value: Option<V>) {
 }
 
 /// What to write and what to remove.
-fn diff<K: Ord + Copy, V: PartialEq + Copy>(
+fn diff<K: Ord + Copy, V: PartialEq + Clone>(
     desired: &BTreeMap<K, V>,
     actual: &BTreeMap<K, V>,
     change: fn(K, Option<V>) -> Change,
@@ -66,7 +70,7 @@ fn diff<K: Ord + Copy, V: PartialEq + Copy>(
     let written = desired
         .iter()
         .filter(|(key, value)| actual.get(key) != Some(*value))
-        .map(|(key, value)| change(*key, Some(*value)))
+        .map(|(key, value)| change(*key, Some(value.clone())))
         .collect();
     let removed = actual
         .keys()
@@ -81,14 +85,15 @@ mod tests {
     use std::fmt::Debug;
 
     use overlay_common::layout::{
-        EndpointValue, FdbKey, FdbValue, NeighborKey, NeighborValue, PeerValue, StatsKey,
-        TunnelValue, VniValue,
+        AllowedKey, EndpointValue, FdbKey, FdbValue, NeighborKey, NeighborValue, PeerValue,
+        StatsKey, TunnelValue, VniValue,
     };
     use overlay_common::net::{IpKey, MacAddr};
     use proptest::collection::btree_map;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::datapath::rows::{Allowed, Flood};
 
     fn table<K: Ord + Debug + Clone, V: Debug + Clone>(
         key: fn(u32) -> K,
@@ -105,17 +110,27 @@ mod tests {
         IpKey::v4([192, 0, 2, n as u8])
     }
 
+    fn allowed(n: u32) -> Allowed {
+        let (ifindex, ip) = (n / 3, ip(n % 3));
+        Allowed {
+            key: AllowedKey { ifindex, ip },
+            prefix_len: 160,
+        }
+    }
+
     prop_compose! {
         fn any_rows()(
             endpoints in table(|n| n, |vni| EndpointValue { vni, ..EndpointValue::default() }),
             fdb in table(|n| FdbKey::new(n / 3, mac(n % 3)), |peer| FdbValue { peer, ..FdbValue::default() }),
-            neighbors in table(|n| NeighborKey { vni: n / 3, ip: ip(n % 3) }, |n| NeighborValue { mac: mac(n), pad: [0; 2] }),
+            neighbors in table(|n| NeighborKey { vni: n / 3, ip: ip(n % 3) }, |n| NeighborValue { mac: mac(n), flags: 0 }),
             peers in table(ip, |index| PeerValue { index }),
             tunnels in table(|n| n, |ifindex| TunnelValue { ifindex, ..TunnelValue::NONE }),
             vnis in table(|n| n, |mtu| VniValue { mtu, ..VniValue::default() }),
             stats_index in table(|n| StatsKey { vni: n / 3, peer: n % 3 }, |n| n),
+            floods in table(|n| n, |local_stats| Flood { local_stats, ..Flood::default() }),
+            allowed in table(allowed, |n| n),
         ) -> Rows {
-            Rows { endpoints, fdb, neighbors, peers, tunnels, vnis, stats_index }
+            Rows { endpoints, fdb, neighbors, peers, tunnels, vnis, stats_index, floods, allowed }
         }
     }
 

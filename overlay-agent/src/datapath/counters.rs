@@ -34,6 +34,8 @@ impl Tables {
             used(maps::VNIS, maps::MAX_VNIS, self.vnis.keys())?,
             used(maps::STATS, maps::MAX_STATS, self.stats_index.keys())?,
             used(maps::DROPS, maps::MAX_DROPS, self.drops.keys())?,
+            used(maps::FLOODS, maps::MAX_FLOODS, self.floods.keys())?,
+            used(maps::ALLOWED, maps::MAX_ALLOWED, self.allowed.keys())?,
         ])
     }
 

@@ -6,9 +6,7 @@ use std::fs;
 use aya::programs::{ProgramError, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use overlay_common::layout::Vtep;
-use overlay_common::maps::{
-    ALL, FROM_ENDPOINT, FROM_FALLBACK, FROM_UNDERLAY, UNDERLAY_FILTER, VTEP_GLOBAL,
-};
+use overlay_common::maps::{ALL, FROM_ENDPOINT, FROM_FALLBACK, FROM_UNDERLAY, UNDERLAY_FILTER};
 use overlay_common::net::IpKey;
 use tracing::info;
 
@@ -167,7 +165,8 @@ impl Loading<'_> {
         if attach_xdp {
             load_program(UNDERLAY_FILTER, filter(&mut ebpf)?.load())?;
         }
-        let tables = Tables::open(self.paths)?;
+        let mut tables = Tables::open(self.paths)?;
+        tables.set_vtep(&self.vtep())?;
 
         let fallback = device(self.netlink, fallback::FALLBACK_DEVICE).await?;
         Hook {
@@ -213,18 +212,20 @@ impl Loading<'_> {
                 undo.map(pin);
             }
         }
-        let vtep = Vtep {
-            ip: IpKey::v4(self.settings.underlay.ip.octets()),
+        EbpfLoader::new()
+            .default_map_pin_directory(self.paths.maps())
+            .load(OBJECT)
+            .map_err(|error| DatapathError::Load(Box::new(error)))
+    }
+
+    fn vtep(&self) -> Vtep {
+        Vtep {
+            ip4: IpKey::v4(self.settings.underlay.ip.octets()),
             port: self.settings.port.into(),
             fallback_ifindex: self.fallback_ifindex,
             log_drops: self.settings.log_drops.into(),
-            pad: 0,
-        };
-        EbpfLoader::new()
-            .default_map_pin_directory(self.paths.maps())
-            .override_global(VTEP_GLOBAL, &vtep, true)
-            .load(OBJECT)
-            .map_err(|error| DatapathError::Load(Box::new(error)))
+            ..Vtep::default()
+        }
     }
 
     /// Replaces the programs on the endpoints that an earlier run has left, puts them on those

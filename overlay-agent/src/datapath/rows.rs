@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use overlay_common::layout::{
-    EndpointValue, FdbKey, FdbValue, NeighborKey, NeighborValue, PeerIndex, PeerValue, StatsKey,
-    TunnelValue, VniValue,
+    AllowedKey, EndpointValue, FdbKey, FdbValue, FloodPeer, NeighborKey, NeighborValue, PeerIndex,
+    PeerValue, StatsKey, TunnelValue, VniValue,
 };
 use overlay_common::maps;
 use overlay_common::net::IpKey;
@@ -24,6 +24,28 @@ pub struct Rows {
     pub vnis: BTreeMap<u32, VniValue>,
     /// Slot in STATS of each counted pair.
     pub stats_index: BTreeMap<StatsKey, u32>,
+    /// By VNI.
+    pub floods: BTreeMap<u32, Flood>,
+    /// Addresses that endpoints may send from besides their own.
+    pub allowed: BTreeMap<Allowed, u32>,
+}
+
+/// Who gets what a network floods: a row of FLOODS without its unused room.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Flood {
+    /// At most [`overlay_common::layout::FLOOD_MAX`].
+    pub peers: Vec<FloodPeer>,
+    /// At most [`overlay_common::layout::FLOOD_MAX`].
+    pub locals: Vec<u32>,
+    pub local_stats: u32,
+}
+
+/// Key of ALLOWED.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Allowed {
+    pub key: AllowedKey,
+    /// In bits of the whole key: 32 of the ifindex and those of the 16-byte address.
+    pub prefix_len: u32,
 }
 
 /// One change to one table: `Some` writes the entry, `None` removes it.
@@ -38,11 +60,13 @@ pub enum Change {
     Vni(u32, Option<VniValue>),
     /// Adding a pair zeroes its slot.
     StatsIndex(StatsKey, Option<u32>),
+    Flood(u32, Option<Flood>),
+    Allowed(Allowed, Option<u32>),
 }
 
 impl Change {
     /// The maps that changes are made to.
-    pub const MAPS: [&str; 7] = [
+    pub const MAPS: [&str; 9] = [
         maps::ENDPOINTS,
         maps::FDB,
         maps::NEIGHBORS,
@@ -50,6 +74,8 @@ impl Change {
         maps::TUNNELS,
         maps::VNIS,
         maps::STATS_INDEX,
+        maps::FLOODS,
+        maps::ALLOWED,
     ];
 
     /// Name of the map that this one changes.
@@ -62,6 +88,8 @@ impl Change {
             Self::Tunnel(..) => maps::TUNNELS,
             Self::Vni(..) => maps::VNIS,
             Self::StatsIndex(..) => maps::STATS_INDEX,
+            Self::Flood(..) => maps::FLOODS,
+            Self::Allowed(..) => maps::ALLOWED,
         }
     }
 }

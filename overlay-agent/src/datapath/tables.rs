@@ -6,19 +6,22 @@ use std::io;
 use std::path::PathBuf;
 
 use aya::Pod;
-use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, PerCpuValues};
+use aya::maps::lpm_trie::Key;
+use aya::maps::{
+    Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, PerCpuValues,
+};
 use aya::sys::SyscallError;
 use aya::util::nr_cpus;
 use overlay_common::layout::{
-    DropKey, EndpointValue, FdbKey, FdbValue, NeighborKey, NeighborValue, PathStats, PeerValue,
-    StatsKey, TunnelValue, VniValue,
+    AllowedKey, DropKey, EndpointValue, FLOOD_MAX, FdbKey, FdbValue, FloodPeer, FloodValue,
+    NeighborKey, NeighborValue, PathStats, PeerValue, StatsKey, TunnelValue, VniValue, Vtep,
 };
 use overlay_common::maps;
 use overlay_common::net::IpKey;
 use thiserror::Error;
 
 use super::paths::Paths;
-use super::rows::{Change, Rows};
+use super::rows::{Allowed, Change, Flood, Rows};
 
 #[derive(Debug, Error)]
 pub enum TablesError {
@@ -68,6 +71,9 @@ pub struct Tables {
     pub(super) stats: PerCpuArray<MapData, PathStats>,
     pub(super) drops: PerCpuHashMap<MapData, DropKey, u64>,
     pub(super) fallbacks: PerCpuArray<MapData, u64>,
+    vtep: Array<MapData, Vtep>,
+    pub(super) floods: Hash<u32, FloodValue>,
+    pub(super) allowed: LpmTrie<MapData, AllowedKey, u32>,
 }
 
 impl fmt::Debug for Tables {
@@ -90,6 +96,9 @@ impl Tables {
             stats: open(paths, maps::STATS)?,
             drops: open(paths, maps::DROPS)?,
             fallbacks: open(paths, maps::FALLBACKS)?,
+            vtep: open(paths, maps::VTEP)?,
+            floods: open(paths, maps::FLOODS)?,
+            allowed: open(paths, maps::ALLOWED)?,
         })
     }
 
@@ -110,7 +119,27 @@ impl Tables {
             tunnels,
             vnis: read(maps::VNIS, &self.vnis)?,
             stats_index: read(maps::STATS_INDEX, &self.stats_index)?,
+            floods: read(maps::FLOODS, &self.floods)?
+                .into_iter()
+                .map(|(vni, value)| (vni, Flood::from(&value)))
+                .collect(),
+            allowed: self.read_allowed()?,
         })
+    }
+
+    fn read_allowed(&self) -> Result<BTreeMap<Allowed, u32>, TablesError> {
+        self.allowed
+            .iter()
+            .map(|entry| {
+                let (key, value) = entry?;
+                let allowed = Allowed {
+                    key: key.data(),
+                    prefix_len: key.prefix_len(),
+                };
+                Ok((allowed, value))
+            })
+            .collect::<Result<_, _>>()
+            .map_err(|source| read_failed(maps::ALLOWED, source))
     }
 
     /// Whether there is a record of the endpoint behind an interface.
@@ -120,6 +149,17 @@ impl Tables {
             Err(MapError::KeyNotFound) => Ok(false),
             Err(source) => Err(read_failed(maps::ENDPOINTS, source)),
         }
+    }
+
+    /// Tells the programs which tunnel ends are this host's.
+    pub fn set_vtep(&mut self, vtep: &Vtep) -> Result<(), TablesError> {
+        self.vtep
+            .set(0, vtep, 0)
+            .map_err(|source| TablesError::Write {
+                map: maps::VTEP,
+                change: format!("{vtep:?}"),
+                source: Box::new(source),
+            })
     }
 
     /// Makes one change. Removing what is not there is no error.
@@ -142,6 +182,11 @@ impl Tables {
             Change::StatsIndex(key, value) => {
                 (maps::STATS_INDEX, self.set_stats_index(key, *value))
             }
+            Change::Flood(vni, value) => {
+                let value = value.as_ref().map(FloodValue::from);
+                (maps::FLOODS, write(&mut self.floods, vni, &value))
+            }
+            Change::Allowed(prefix, value) => (maps::ALLOWED, self.set_allowed(prefix, *value)),
         };
         result.map_err(|source| write_failed(map, change, source))
     }
@@ -160,6 +205,14 @@ impl Tables {
         Ok(())
     }
 
+    fn set_allowed(&mut self, prefix: &Allowed, value: Option<u32>) -> Result<(), MapError> {
+        let key = Key::new(prefix.prefix_len, prefix.key);
+        match value {
+            Some(value) => self.allowed.insert(&key, value, 0),
+            None => absent(self.allowed.remove(&key)),
+        }
+    }
+
     /// A slot may have been another pair's: it starts from zero before anything counts there.
     fn set_stats_index(&mut self, key: &StatsKey, slot: Option<u32>) -> Result<(), MapError> {
         if let Some(slot) = slot {
@@ -168,6 +221,40 @@ impl Tables {
             self.stats.set(slot, zeros, 0)?;
         }
         write(&mut self.stats_index, key, &slot)
+    }
+}
+
+impl From<&FloodValue> for Flood {
+    fn from(value: &FloodValue) -> Self {
+        let used = |count: u32| FLOOD_MAX.min(count as usize);
+        Self {
+            peers: value.peers[..used(value.peer_count)].to_vec(),
+            locals: value.locals[..used(value.local_count)].to_vec(),
+            local_stats: value.local_stats,
+        }
+    }
+}
+
+impl From<&Flood> for FloodValue {
+    /// What is beyond the room of a row is left out.
+    fn from(flood: &Flood) -> Self {
+        let mut value = Self {
+            peer_count: 0,
+            local_count: 0,
+            local_stats: flood.local_stats,
+            pad: 0,
+            peers: [FloodPeer::default(); FLOOD_MAX],
+            locals: [0; FLOOD_MAX],
+        };
+        for (place, peer) in value.peers.iter_mut().zip(&flood.peers) {
+            *place = *peer;
+            value.peer_count += 1;
+        }
+        for (place, local) in value.locals.iter_mut().zip(&flood.locals) {
+            *place = *local;
+            value.local_count += 1;
+        }
+        value
     }
 }
 

@@ -52,7 +52,7 @@ pub fn classify<P: Packet + ?Sized>(packet: &P, vtep: &Vtep) -> Result<Outer, Dr
     };
     // The shortest header length of a version 4 header is 5 words.
     let words = usize::from(ip.vihl.wrapping_sub(0x40));
-    if !(5..16).contains(&words) || ip.proto != IPPROTO_UDP || IpKey::v4(ip.dst_addr) != vtep.ip {
+    if !(5..16).contains(&words) || ip.proto != IPPROTO_UDP || IpKey::v4(ip.dst_addr) != vtep.ip4 {
         return Ok(Outer::Foreign);
     }
     let fragment = u16::from_be_bytes(ip.frags);

@@ -27,7 +27,16 @@ impl FdbKey {
 }
 shared!(FdbKey, 12);
 
-/// Value of FDB: one lookup decides a unicast frame and where it is counted. 16 bytes.
+/// Bits of [`FdbValue::flags`].
+pub mod fdb_flags {
+    /// The local endpoint forwards packets of others: super-packets reach it through the kernel,
+    /// which leaves their segmentation state right for a second journey.
+    pub const FORWARDS: u32 = 1;
+    /// The network's anycast gateway, which is nobody's interface.
+    pub const GATEWAY: u32 = 2;
+}
+
+/// Value of FDB: one lookup decides a unicast frame and where it is counted. 24 bytes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FdbValue {
@@ -39,8 +48,13 @@ pub struct FdbValue {
     pub stats: u32,
     /// Grows whenever the agent moves the endpoint, so that an audit can tell a stale entry.
     pub generation: u32,
+    /// The key's VNI once more: an element of the map may be reused under a reader, and a frame
+    /// must not leave its VNI even then.
+    pub vni: u32,
+    /// [`fdb_flags`].
+    pub flags: u32,
 }
-shared!(FdbValue, 16);
+shared!(FdbValue, 24);
 
 /// Value of PEERS, the allow-list of outer source addresses. 4 bytes.
 #[repr(C)]
@@ -54,6 +68,12 @@ shared!(PeerValue, 4);
 pub mod tunnel_flags {
     /// The header carries the next hop's MAC; without it the kernel resolves the neighbour.
     pub const RESOLVED: u32 = 1;
+    /// The outer headers are IPv6's, 70 bytes.
+    pub const IPV6: u32 = 2;
+    /// Outer UDP checksums are wanted: the kernel's vxlan device encapsulates.
+    pub const UDP_CHECKSUM: u32 = 4;
+    /// The inner DSCP is copied to the outer header; without it the template's stays.
+    pub const COPY_DSCP: u32 = 8;
 }
 
 /// Room for the outer headers: Ethernet + IPv6 + UDP + VXLAN is 70, rounded up.
@@ -65,7 +85,7 @@ pub const TUNNEL_HEADER_MAX: usize = 72;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TunnelValue {
     pub header: [u8; TUNNEL_HEADER_MAX],
-    /// Bytes of `header` in use: 50 on IPv4, 0 when no route to the peer is known.
+    /// Bytes of `header` in use: 50 on IPv4, 70 on IPv6, 0 when no route to the peer is known.
     pub header_len: u32,
     /// Egress device on the underlay.
     pub ifindex: u32,

@@ -2,11 +2,11 @@
 
 use aya::maps::{Map, MapData, PerCpuArray, PerCpuHashMap, PerCpuValues};
 use aya::util::nr_cpus;
-use overlay_agent::datapath::rows::{Change, Rows};
+use overlay_agent::datapath::rows::{Allowed, Change, Flood, Rows};
 use overlay_agent::datapath::{Datapath, MapUse, TablesError, XdpMode};
 use overlay_common::layout::{
-    DropKey, EndpointValue, FdbKey, FdbValue, NeighborKey, NeighborValue, PathStats, PeerValue,
-    StatsKey, TunnelValue, VniValue, fallback_index,
+    AllowedKey, DropKey, EndpointValue, FLOOD_MAX, FdbKey, FdbValue, FloodPeer, NeighborKey,
+    NeighborValue, PathStats, PeerValue, StatsKey, TunnelValue, VniValue, fallback_index,
 };
 use overlay_common::net::{IpKey, MacAddr};
 use overlay_common::{Direction, DropReason, FallbackCause, maps};
@@ -15,6 +15,22 @@ use super::world::World;
 
 const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
 const STATS: StatsKey = StatsKey { vni: 42, peer: 1 };
+
+const ALLOWED: Allowed = Allowed {
+    key: AllowedKey {
+        ifindex: 7,
+        ip: IpKey::v4([10, 1, 0, 0]),
+    },
+    prefix_len: 32 + 96 + 16,
+};
+
+fn flood() -> Flood {
+    Flood {
+        peers: vec![FloodPeer { peer: 1, stats: 3 }; FLOOD_MAX],
+        locals: vec![7, 8],
+        local_stats: 4,
+    }
+}
 
 fn changes() -> Vec<Change> {
     let neighbor = NeighborKey {
@@ -36,13 +52,7 @@ fn changes() -> Vec<Change> {
                 ..FdbValue::default()
             }),
         ),
-        Change::Neighbor(
-            neighbor,
-            Some(NeighborValue {
-                mac: MAC,
-                pad: [0; 2],
-            }),
-        ),
+        Change::Neighbor(neighbor, Some(NeighborValue { mac: MAC, flags: 0 })),
         Change::Peer(IpKey::v4([192, 0, 2, 2]), Some(PeerValue { index: 1 })),
         Change::Tunnel(
             1,
@@ -59,11 +69,13 @@ fn changes() -> Vec<Change> {
             }),
         ),
         Change::StatsIndex(STATS, Some(3)),
+        Change::Flood(42, Some(flood())),
+        Change::Allowed(ALLOWED, Some(1)),
     ]
 }
 
 fn removal(change: &Change) -> Change {
-    match *change {
+    match change.clone() {
         Change::Endpoint(key, _) => Change::Endpoint(key, None),
         Change::Fdb(key, _) => Change::Fdb(key, None),
         Change::Neighbor(key, _) => Change::Neighbor(key, None),
@@ -71,10 +83,12 @@ fn removal(change: &Change) -> Change {
         Change::Tunnel(key, _) => Change::Tunnel(key, None),
         Change::Vni(key, _) => Change::Vni(key, None),
         Change::StatsIndex(key, _) => Change::StatsIndex(key, None),
+        Change::Flood(key, _) => Change::Flood(key, None),
+        Change::Allowed(key, _) => Change::Allowed(key, None),
     }
 }
 
-fn entries(rows: &Rows) -> [usize; 7] {
+fn entries(rows: &Rows) -> [usize; 9] {
     [
         rows.endpoints.len(),
         rows.fdb.len(),
@@ -83,6 +97,8 @@ fn entries(rows: &Rows) -> [usize; 7] {
         rows.tunnels.len(),
         rows.vnis.len(),
         rows.stats_index.len(),
+        rows.floods.len(),
+        rows.allowed.len(),
     ]
 }
 
@@ -96,11 +112,13 @@ fn rows_come_back_as_written() {
         tables.apply(&change).unwrap();
     }
     let rows = tables.read_rows().unwrap();
-    assert_eq!(entries(&rows), [1; 7]);
+    assert_eq!(entries(&rows), [1; 9]);
     assert_eq!(rows.endpoints[&7].vni, 42);
     assert_eq!(rows.fdb[&FdbKey::new(42, MAC)].peer, 1);
     assert_eq!(rows.tunnels[&1].header_len, 50);
     assert_eq!(rows.stats_index[&STATS], 3);
+    assert_eq!(rows.floods[&42], flood());
+    assert_eq!(rows.allowed[&ALLOWED], 1);
     for MapUse { map, entries, max } in tables.sizes().unwrap() {
         assert_eq!(entries, u32::from(map != maps::DROPS), "{map}");
         assert!(max > 0, "{map}");

@@ -61,16 +61,8 @@ pub struct Run {
 impl Programs {
     pub fn load() -> Self {
         let bpffs = Bpffs::mount();
-        let vtep = Vtep {
-            ip: IpKey::v4(VTEP_IP),
-            port: u32::from(PORT),
-            fallback_ifindex: LOOPBACK,
-            log_drops: 0,
-            pad: 0,
-        };
         let mut ebpf = EbpfLoader::new()
             .default_map_pin_directory(&bpffs.path)
-            .override_global(maps::VTEP_GLOBAL, &vtep, true)
             .load(OBJECT)
             .expect("load the object");
         for name in [
@@ -96,6 +88,15 @@ impl Programs {
     }
 
     fn populate(&mut self) {
+        let vtep = Vtep {
+            ip4: IpKey::v4(VTEP_IP),
+            port: u32::from(PORT),
+            fallback_ifindex: LOOPBACK,
+            ..Vtep::default()
+        };
+        let mut ends: Array<_, Vtep> =
+            Array::try_from(self.ebpf.map_mut(maps::VTEP).unwrap()).unwrap();
+        ends.set(0, vtep, 0).unwrap();
         self.put(maps::PEERS, IpKey::v4(PEER1_IP), PeerValue { index: 1 });
         self.put(maps::PEERS, IpKey::v4(PEER2_IP), PeerValue { index: 2 });
         self.put(maps::PEERS, IpKey::v4(PEER3_IP), PeerValue { index: 3 });
@@ -136,6 +137,8 @@ impl Programs {
                 peer,
                 stats: PEER_SLOTS[peer as usize - 1],
                 generation: 1,
+                vni: VNI,
+                flags: 0,
             };
             self.put(maps::FDB, FdbKey::new(VNI, mac), value);
         }
@@ -144,7 +147,7 @@ impl Programs {
                 vni: VNI,
                 ip: IpKey::v4(ip),
             };
-            self.put(maps::NEIGHBORS, key, NeighborValue { mac, pad: [0; 2] });
+            self.put(maps::NEIGHBORS, key, NeighborValue { mac, flags: 0 });
         }
     }
 
@@ -154,6 +157,8 @@ impl Programs {
             peer: 0,
             stats: LOCAL_SLOT,
             generation: 1,
+            vni,
+            flags: 0,
         };
         self.put(maps::FDB, FdbKey::new(vni, mac), value);
     }
