@@ -16,6 +16,7 @@ mod encap;
 mod fallback;
 mod filter;
 mod maps;
+mod tunnel;
 mod verdict;
 
 #[cfg(target_arch = "bpf")]
@@ -63,12 +64,8 @@ mod programs {
     pub fn from_endpoint(ctx: TcContext) -> i32 {
         match encap::run(&ctx) {
             Ok(Encap::Deliver { ifindex }) => verdict::redirect_peer(ifindex),
-            Ok(Encap::Transmit { ifindex }) => verdict::redirect(ifindex),
-            Ok(Encap::Resolve { ifindex }) => verdict::redirect_neigh(ifindex),
+            Ok(Encap::Tunnelled(tunnelled)) => verdict::transmit(tunnelled),
             Ok(Encap::Answer) => verdict::redirect(verdict::ifindex(&ctx)),
-            Ok(Encap::Fallback { ifindex, cause }) => {
-                verdict::fallback(ifindex, Direction::Tx, cause)
-            }
             Err(refusal) => verdict::drop(&ctx, Direction::Tx, refusal),
         }
     }

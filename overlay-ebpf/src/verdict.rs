@@ -10,6 +10,7 @@ use overlay_common::layout::{DropKey, fallback_index};
 use overlay_common::{Direction, FallbackCause};
 
 use crate::maps::{self, DROPS, FALLBACKS, STATS};
+use crate::tunnel::Tunnelled;
 
 /// Whatever is attached behind us, then the stack.
 pub const NEXT: i32 = TCX_NEXT;
@@ -89,9 +90,19 @@ pub fn leave_to_kernel(direction: Direction, cause: FallbackCause) -> i32 {
     NEXT
 }
 
+/// Towards a peer.
+#[inline(always)]
+pub fn transmit(tunnelled: Tunnelled) -> i32 {
+    match tunnelled {
+        Tunnelled::Transmit { ifindex } => redirect(ifindex),
+        Tunnelled::Resolve { ifindex } => redirect_neigh(ifindex),
+        Tunnelled::Fallback { ifindex, cause } => fallback(ifindex, Direction::Tx, cause),
+    }
+}
+
 /// Out through the fallback device, which encapsulates by the tunnel key set before.
 #[inline(always)]
-pub fn fallback(ifindex: u32, direction: Direction, cause: FallbackCause) -> i32 {
+fn fallback(ifindex: u32, direction: Direction, cause: FallbackCause) -> i32 {
     count_fallback(direction, cause);
     redirect(ifindex)
 }

@@ -1,0 +1,95 @@
+//! Into a tunnel: outer headers, or the metadata for the kernel to make them of.
+
+use aya_ebpf::bindings::bpf_adj_room_mode::BPF_ADJ_ROOM_MAC;
+use aya_ebpf::bindings::{
+    BPF_ADJ_ROOM_ENCAP_L2_SHIFT, BPF_F_ADJ_ROOM_ENCAP_L2_ETH, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4,
+    BPF_F_ADJ_ROOM_ENCAP_L4_UDP, BPF_F_ADJ_ROOM_FIXED_GSO,
+};
+use aya_ebpf::helpers::bpf_get_hash_recalc;
+use aya_ebpf::programs::TcContext;
+use overlay_common::decide::tunnel::{self, Path};
+use overlay_common::layout::{TunnelValue, tunnel_flags};
+use overlay_common::packet::encap::headers_v4;
+use overlay_common::packet::flow::source_port;
+use overlay_common::packet::{ETH_LEN, Ethernet, OVERHEAD_V4};
+use overlay_common::{DropReason, FallbackCause};
+
+use crate::access::SkbFrame;
+use crate::{fallback, maps};
+
+/// How a frame goes to a peer.
+#[derive(Clone, Copy)]
+pub enum Tunnelled {
+    /// Encapsulated, next hop known.
+    Transmit { ifindex: u32 },
+    /// Encapsulated, the kernel has to resolve the next hop.
+    Resolve { ifindex: u32 },
+    /// Marked for the fallback device.
+    Fallback { ifindex: u32, cause: FallbackCause },
+}
+
+/// `ENCAP_L2` is the inner Ethernet header alone: with the VXLAN header counted in, UDP-tunnel
+/// segmentation would look for the inner packet 8 bytes off.
+const ROOM_FLAGS: u64 = BPF_F_ADJ_ROOM_FIXED_GSO as u64
+    | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 as u64
+    | BPF_F_ADJ_ROOM_ENCAP_L4_UDP as u64
+    | BPF_F_ADJ_ROOM_ENCAP_L2_ETH as u64
+    | (ETH_LEN as u64) << BPF_ADJ_ROOM_ENCAP_L2_SHIFT;
+
+/// Outer headers, or the metadata for the fallback device to make them of.
+#[inline(always)]
+pub fn enter(
+    ctx: &TcContext,
+    frame: &SkbFrame<'_>,
+    ethernet: Ethernet,
+    tunnel: &TunnelValue,
+    vni: u32,
+) -> Result<Tunnelled, DropReason> {
+    let cause = match tunnel::path(frame, ethernet, frame.gso_size(), tunnel)? {
+        Path::Fast => {
+            let port = source_port(flow_hash(ctx));
+            let headers = headers_v4(&tunnel.header, ethernet, ctx.len() as u16, vni, port);
+            if make_room(ctx).is_ok() {
+                ctx.store(0, &headers, 0)
+                    .map_err(|_| DropReason::EncapFailed)?;
+                let ifindex = tunnel.ifindex;
+                return Ok(if tunnel.flags & tunnel_flags::RESOLVED == 0 {
+                    Tunnelled::Resolve { ifindex }
+                } else {
+                    Tunnelled::Transmit { ifindex }
+                });
+            }
+            FallbackCause::RoomRefused
+        }
+        Path::Fallback(cause) => cause,
+    };
+    let vtep = maps::vtep().ok_or(DropReason::FallbackFailed)?;
+    fallback::mark(ctx, tunnel, vni).map_err(|_| DropReason::FallbackFailed)?;
+    // SAFETY: the context pointer is valid while the program runs, and the field is writable.
+    unsafe { (*ctx.skb.skb).mark = vtep.mark };
+    Ok(Tunnelled::Fallback {
+        ifindex: vtep.fallback_ifindex,
+        cause,
+    })
+}
+
+/// Makes room after the Ethernet header for the outer headers and the inner Ethernet header, which
+/// are then written in one piece. The kernel refuses before it changes anything: a frame that a
+/// tunnel inside the container has marked as encapsulated, segmentation other than TCP's and UDP's.
+#[inline(always)]
+fn make_room(ctx: &TcContext) -> Result<(), i64> {
+    ctx.skb
+        .adjust_room(OVERHEAD_V4 as i32, BPF_ADJ_ROOM_MAC, ROOM_FLAGS)
+}
+
+/// The socket's hash where the kernel has set one, else of the inner flow.
+#[inline(always)]
+fn flow_hash(ctx: &TcContext) -> u32 {
+    // SAFETY: the context pointer is valid while the program runs.
+    let hash = unsafe { (*ctx.skb.skb).hash };
+    if hash != 0 {
+        return hash;
+    }
+    // SAFETY: as above.
+    unsafe { bpf_get_hash_recalc(ctx.skb.skb) }
+}
