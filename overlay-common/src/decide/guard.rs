@@ -3,7 +3,6 @@
 use super::{Refusal, Tables};
 use crate::DropReason;
 use crate::layout::Vtep;
-use crate::net::IpKey;
 use crate::packet::{ETH_LEN, Ethernet, Packet, udp};
 
 /// Refuses VXLAN to a peer, or to a multicast group: it comes from the programs alone. A peer could
@@ -25,15 +24,7 @@ pub fn guard<P: Packet + ?Sized, T: Tables>(
     }
     match tables.peer(&ip) {
         Some(peer) => Err(Refusal::new(DropReason::Forged, 0, peer.index)),
-        None if is_multicast(ip) => Err(Refusal::unattributed(DropReason::Forged)),
+        None if ip.is_multicast() => Err(Refusal::unattributed(DropReason::Forged)),
         None => Ok(()),
-    }
-}
-
-#[inline(always)]
-fn is_multicast(ip: IpKey) -> bool {
-    match ip.to_v4() {
-        Some([first, ..]) => first & 0xf0 == 0xe0,
-        None => ip.0[0] == 0xff,
     }
 }
