@@ -3,12 +3,15 @@
 use aya_ebpf::programs::TcContext;
 use overlay_common::DropReason;
 use overlay_common::decide::Refusal;
-use overlay_common::decide::endpoint::{self, Forward};
+use overlay_common::decide::endpoint::{self, Forward, Sender};
+use overlay_common::layout::{EndpointValue, TunnelValue};
+use overlay_common::packet::Ethernet;
+use overlay_common::packet::icmp::Problem;
 
 use crate::access::SkbFrame;
 use crate::maps::{self, KernelTables, TUNNELS};
 use crate::tunnel::{self, Tunnelled};
-use crate::verdict;
+use crate::{answer, icmp, route, verdict};
 
 pub enum Encap {
     /// To a container of this host.
@@ -17,38 +20,82 @@ pub enum Encap {
     Tunnelled(Tunnelled),
     /// Answered in place.
     Answer,
+    /// Refused; what is left of the frame tells the sender why.
+    Told(Refusal),
 }
 
 #[inline(always)]
 pub fn run(ctx: &TcContext) -> Result<Encap, Refusal> {
-    let Some(endpoint) = maps::endpoint(verdict::ifindex(ctx)) else {
+    let ifindex = verdict::ifindex(ctx);
+    let (Some(endpoint), Some(vtep)) = (maps::endpoint(ifindex), maps::vtep()) else {
         return Err(Refusal::unattributed(DropReason::UnknownInterface));
     };
     let frame = SkbFrame::new(ctx);
-    let (ethernet, forward) =
-        endpoint::forward(&frame, &endpoint, frame.is_tagged(), &KernelTables)?;
-    let refuse = |reason, peer| Refusal::new(reason, endpoint.vni, peer);
-
+    let sender = Sender {
+        ifindex,
+        endpoint: &endpoint,
+        tagged: frame.is_tagged(),
+        vtep,
+    };
+    let (mut ethernet, mut forward) = endpoint::forward(&frame, &sender, &KernelTables)?;
+    let refuse = |reason| Refusal::new(reason, endpoint.vni, 0);
+    if let Forward::Routed { mac, entry } = forward {
+        ethernet = route::take_hop(ctx, &frame, ethernet, mac).map_err(refuse)?;
+        forward = Forward::to(&entry);
+    }
     match forward {
         Forward::Local { ifindex, stats } => {
             verdict::count_sent(stats, frame.segments(), frame.len());
             Ok(Encap::Deliver { ifindex })
         }
-        Forward::Answer { arp, mac } => {
-            ctx.store(0, &arp.reply(mac), 0)
-                .map_err(|_| refuse(DropReason::Truncated, 0))?;
-            Ok(Encap::Answer)
-        }
-        Forward::Flood => Err(refuse(DropReason::FloodDisabled, 0)),
         Forward::Remote { peer, stats } => {
             let Some(tunnel) = TUNNELS.get(peer) else {
-                return Err(refuse(DropReason::NoRoute, peer));
+                return Err(Refusal::new(DropReason::NoRoute, endpoint.vni, peer));
             };
             let (segments, bytes) = (frame.segments(), frame.len());
-            let tunnelled = tunnel::enter(ctx, &frame, ethernet, tunnel, endpoint.vni)
-                .map_err(|reason| refuse(reason, peer))?;
-            verdict::count_sent(stats, segments, bytes);
-            Ok(Encap::Tunnelled(tunnelled))
+            match tunnel::enter(ctx, &frame, ethernet, tunnel, endpoint.vni) {
+                Ok(tunnelled) => {
+                    verdict::count_sent(stats, segments, bytes);
+                    Ok(Encap::Tunnelled(tunnelled))
+                }
+                Err(reason) => {
+                    let refusal = Refusal::new(reason, endpoint.vni, peer);
+                    if reason != DropReason::TooBig {
+                        return Err(refusal);
+                    }
+                    tell(ctx, ethernet, &endpoint, too_big(tunnel), refusal)
+                }
+            }
         }
+        Forward::Answer(answer) => answer::write(ctx, ethernet, &answer)
+            .map(|()| Encap::Answer)
+            .map_err(|answer::Unanswered| refuse(DropReason::UnknownNeighbor)),
+        Forward::Told { reason, problem } => {
+            tell(ctx, ethernet, &endpoint, problem, refuse(reason))
+        }
+        Forward::Flood | Forward::Routed { .. } => Err(refuse(DropReason::FloodDisabled)),
+    }
+}
+
+/// The largest inner IP packet that fits: the outer IP packet is as much larger as its Ethernet
+/// header, which does not count, is long, and the inner one, which does.
+#[inline(always)]
+fn too_big(tunnel: &TunnelValue) -> Problem {
+    Problem::TooBig {
+        mtu: tunnel.mtu.saturating_sub(tunnel.header_len),
+    }
+}
+
+#[inline(always)]
+fn tell(
+    ctx: &TcContext,
+    ethernet: Ethernet,
+    endpoint: &EndpointValue,
+    problem: Problem,
+    refusal: Refusal,
+) -> Result<Encap, Refusal> {
+    match icmp::tell(ctx, ethernet, endpoint, problem) {
+        Ok(()) => Ok(Encap::Told(refusal)),
+        Err(answer::Unanswered) => Err(refusal),
     }
 }

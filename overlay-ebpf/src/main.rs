@@ -11,12 +11,15 @@
 )]
 
 mod access;
+mod answer;
 mod decap;
 mod encap;
 mod fallback;
 mod filter;
 mod guard;
+mod icmp;
 mod maps;
+mod route;
 mod tunnel;
 mod verdict;
 
@@ -67,6 +70,10 @@ mod programs {
             Ok(Encap::Deliver { ifindex }) => verdict::redirect_peer(ifindex),
             Ok(Encap::Tunnelled(tunnelled)) => verdict::transmit(tunnelled),
             Ok(Encap::Answer) => verdict::redirect(verdict::ifindex(&ctx)),
+            Ok(Encap::Told(refusal)) => {
+                verdict::count_drop(&ctx, Direction::Tx, refusal);
+                verdict::redirect(verdict::ifindex(&ctx))
+            }
             Err(refusal) => verdict::drop(&ctx, Direction::Tx, refusal),
         }
     }
