@@ -64,7 +64,7 @@ pub(super) struct State {
     /// Devices of endpoints that the store does not know.
     pub(super) orphans: Vec<Problem>,
     /// Addresses of endpoints that did not come to be, which the store still has to let go.
-    pub(super) uncleared: BTreeMap<EndpointId, IpAddr>,
+    pub(super) uncleared: BTreeMap<EndpointId, Vec<IpAddr>>,
     /// Why a folder of the store cannot be followed.
     pub(super) troubles: Vec<watch::Receiver<Option<String>>>,
     /// Why this host is not registered.
