@@ -84,6 +84,8 @@ pub(super) struct LocalEndpoint {
     pub(super) device: String,
     /// `None` when the device is gone.
     pub(super) ifindex: Option<u32>,
+    /// What both ends of its veth are known to have, in bytes; 0 when that has to be looked up.
+    pub(super) mtu: u32,
     /// Whether the device was brought up, which it is once its row is in the maps.
     pub(super) open: bool,
     /// Has been seen in the store.

@@ -4,6 +4,7 @@ mod addresses;
 mod checks;
 mod clear;
 mod find;
+mod fit;
 mod local;
 mod remote;
 
@@ -96,7 +97,6 @@ impl Agent {
         }
         Ok(self.registry.network(name).await?)
     }
-
 }
 
 /// Where a VNI is in the view: for messages.
@@ -104,4 +104,3 @@ pub(super) fn network_name(view: &super::view::View, vni: Vni) -> String {
     view.network_of(vni)
         .map_or_else(|| vni.to_string(), |(name, _)| name.clone())
 }
-

@@ -238,7 +238,10 @@ mod tests {
         let pool = pool(&["10.0.0.0/30"], None).without(["10.0.0.1".parse().unwrap()]);
         let refused = pool.check("10.0.0.1".parse().unwrap());
         assert!(matches!(refused, Err(IpamError::Allowed(_))));
-        assert_eq!(all_free(&pool, Family::V4), ["10.0.0.2".parse::<IpAddr>().unwrap()]);
+        assert_eq!(
+            all_free(&pool, Family::V4),
+            ["10.0.0.2".parse::<IpAddr>().unwrap()]
+        );
     }
 
     #[test]

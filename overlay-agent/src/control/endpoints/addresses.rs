@@ -87,7 +87,11 @@ impl Agent {
     }
 
     /// Releases the addresses of an endpoint that is gone.
-    pub(super) async fn release_all(&self, path: &EndpointPath, ips: &[IpAddr]) -> Result<(), AgentError> {
+    pub(super) async fn release_all(
+        &self,
+        path: &EndpointPath,
+        ips: &[IpAddr],
+    ) -> Result<(), AgentError> {
         for ip in ips {
             released(ipam::release(&self.registry, path.net, *ip, &owner(path), None).await)?;
         }
@@ -115,13 +119,18 @@ pub(super) fn owner(path: &EndpointPath) -> Owner {
 /// host without an agent it is known what it has.
 fn wants(network: &NetworkRecord, request: &EndpointRequest) -> Result<Vec<Want>, AgentError> {
     let of = |family| {
-        let mut ips = request.ips.iter().filter(move |ip| Family::of(**ip) == family);
+        let mut ips = request
+            .ips
+            .iter()
+            .filter(move |ip| Family::of(**ip) == family);
         (ips.next().copied(), ips.next().copied())
     };
     let mut wants = Vec::new();
     for family in [Family::V4, Family::V6] {
         let subnets = network.subnets.iter();
-        let has = subnets.map(|subnet| Family::of(subnet.addr())).any(|f| f == family);
+        let has = subnets
+            .map(|subnet| Family::of(subnet.addr()))
+            .any(|f| f == family);
         match of(family) {
             (Some(first), Some(second)) => return Err(AgentError::TwoOfAFamily(first, second)),
             (Some(ip), None) => wants.push(Want::Address(ip)),
@@ -222,6 +231,9 @@ mod tests {
         let there = request(&["10.0.0.7"], At::Node("switch".into()));
         assert_eq!(wants(&both, &there).unwrap(), [exact("10.0.0.7")]);
         let twice = request(&["10.0.0.7", "10.0.1.7"], here());
-        assert!(matches!(wants(&both, &twice), Err(AgentError::TwoOfAFamily(..))));
+        assert!(matches!(
+            wants(&both, &twice),
+            Err(AgentError::TwoOfAFamily(..))
+        ));
     }
 }

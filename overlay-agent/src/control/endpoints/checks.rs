@@ -72,7 +72,10 @@ impl Agent {
 fn members(state: &State, net: Vni) -> impl Iterator<Item = (&EndpointId, &EndpointRecord)> {
     let published = state.view.endpoints.iter();
     let published = published.filter(move |(path, _)| path.net == net);
-    let local = state.locals.iter().filter(move |(_, local)| local.vni == net);
+    let local = state
+        .locals
+        .iter()
+        .filter(move |(_, local)| local.vni == net);
     published
         .map(|(path, record)| (&path.id, record))
         .chain(local.map(|(id, local)| (id, &local.record)))

@@ -245,7 +245,10 @@ fn check_allowed(prefix: &IpNet) -> Result<(), RuleError> {
     }
     let single = prefix.prefix_len() == prefix.max_prefix_len();
     let broadcast = matches!(first, IpAddr::V4(ip) if ip.is_broadcast());
-    if first.is_multicast() || first.is_loopback() || broadcast || (single && first.is_unspecified())
+    if first.is_multicast()
+        || first.is_loopback()
+        || broadcast
+        || (single && first.is_unspecified())
     {
         return Err(RuleError::AllowIp(*prefix));
     }
