@@ -28,7 +28,7 @@ fn with_a_linux_bridge_and_vxlan() -> Result<()> {
     host1.cli_ok(&[&["network", "create", "mixed"][..], &subnet].concat())?;
     ensure!(network(host1, "mixed")?["vni"] == VNI);
 
-    let mut linux = KernelOverlay::new(host2, VNI)?;
+    let mut linux = KernelOverlay::new(&host2.station, VNI)?;
     let theirs = Container {
         netns: linux.container(LINUX_IP, LINUX_MAC)?,
         ip: LINUX_IP,

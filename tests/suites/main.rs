@@ -14,6 +14,7 @@ mod interop;
 mod isolation;
 mod mistakes;
 mod overlay;
+mod ovs;
 mod prometheus;
 mod store_http;
 pub(crate) mod support;
