@@ -19,3 +19,4 @@ mod prometheus;
 mod store_http;
 pub(crate) mod support;
 mod traffic;
+mod wire;
