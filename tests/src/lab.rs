@@ -34,6 +34,7 @@ impl Lab {
     /// `hosts` hosts, each with a cable to a switch (a Linux bridge in a namespace of its own).
     pub fn switched(hosts: u8) -> Result<Self> {
         let switch = Netns::new("switch")?;
+        bridges_only_switch(&switch)?;
         switch.ip(&["link", "add", "br0", "type", "bridge"])?;
         switch.ip(&["link", "set", "br0", "up"])?;
         let mut lab = Self {
@@ -96,6 +97,17 @@ impl Lab {
             _ => anyhow::bail!("this lab has less than two hosts"),
         }
     }
+}
+
+/// Keeps the netfilter of a namespace's bridges off: it would drop and trim frames by what their
+/// IP headers say, as no switch does.
+pub fn bridges_only_switch(netns: &Netns) -> Result<()> {
+    if Path::new("/proc/sys/net/bridge").exists() {
+        for family in ["iptables", "ip6tables"] {
+            netns.sysctl(&format!("net.bridge.bridge-nf-call-{family}"), "0")?;
+        }
+    }
+    Ok(())
 }
 
 /// A machine on the underlay.
