@@ -4,3 +4,4 @@ mod bridge;
 mod compare;
 mod outer;
 mod same;
+mod senders;

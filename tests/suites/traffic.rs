@@ -2,6 +2,7 @@
 //! counted, and the way that it should.
 
 mod datagrams;
+mod forwarding;
 mod next_hop;
 mod other;
 mod segments;
