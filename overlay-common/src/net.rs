@@ -68,4 +68,13 @@ impl IpKey {
     pub const fn v6(ip: [u8; 16]) -> Self {
         Self(ip)
     }
+
+    /// The IPv4 address, if it is one.
+    #[inline(always)]
+    pub const fn to_v4(self) -> Option<[u8; 4]> {
+        match self.0 {
+            [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d] => Some([a, b, c, d]),
+            _ => None,
+        }
+    }
 }

@@ -7,5 +7,6 @@ pub(crate) mod frames;
 mod from_endpoint;
 mod from_fallback;
 mod from_underlay;
+mod to_underlay;
 mod underlay_filter;
 pub(crate) mod world;
