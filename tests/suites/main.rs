@@ -13,6 +13,7 @@ mod harness;
 mod interop;
 mod isolation;
 mod mistakes;
+mod model;
 mod overlay;
 mod ovs;
 mod prometheus;
