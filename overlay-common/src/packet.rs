@@ -2,6 +2,7 @@
 
 pub mod arp;
 pub mod checksum;
+pub mod ecn;
 pub mod encap;
 pub mod flow;
 
@@ -20,6 +21,8 @@ pub const UDP_LEN: usize = 8;
 pub const VXLAN_LEN: usize = 8;
 /// Bytes that VXLAN over IPv4 adds in front of a frame.
 pub const OVERHEAD_V4: usize = ETH_LEN + IPV4_LEN + UDP_LEN + VXLAN_LEN;
+/// Bytes that VXLAN over IPv6 adds in front of a frame.
+pub const OVERHEAD_V6: usize = ETH_LEN + IPV6_LEN + UDP_LEN + VXLAN_LEN;
 
 pub const ETHERTYPE_IPV4: u16 = 0x0800;
 pub const ETHERTYPE_ARP: u16 = 0x0806;
@@ -45,7 +48,7 @@ macro_rules! headers {
         unsafe impl Header for $type {}
     )+ };
 }
-headers!(EthHdr, Ipv4Hdr, UdpHdr, VxlanHdr, ArpHdr, u8);
+headers!(EthHdr, Ipv4Hdr, UdpHdr, VxlanHdr, ArpHdr, u8, [u8; 2]);
 
 /// A frame from its Ethernet header on.
 pub trait Packet {

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use overlay_common::DropReason;
 use overlay_common::decide::Tables;
 use overlay_common::decide::endpoint::{self, Forward};
-use overlay_common::decide::tunnel;
+use overlay_common::decide::tunnel::{self, Offload};
 use overlay_common::decide::underlay::{self, Outer, Vxlan};
 use overlay_common::layout::{
     AllowedKey, EndpointValue, FdbKey, FdbValue, NeighborKey, NeighborValue, PeerValue,
@@ -174,7 +174,8 @@ proptest! {
         own[6..12].copy_from_slice(&LOCAL.0);
         let tunnel = TunnelValue { header_len: 50, mtu: 1500, ..TunnelValue::NONE };
         if let Ok((ethernet, Forward::Remote { .. })) = endpoint::forward(&own[..], &endpoint(), false, &tables) {
-            let _ = tunnel::path(&own[..], ethernet, u32::from(gso), &tunnel);
+            let offload = Offload { gso_size: u32::from(gso), tagged: false };
+            let _ = tunnel::path(&own[..], ethernet, offload, &tunnel);
         }
     }
 }

@@ -2,21 +2,22 @@
 
 use core::mem::{size_of, zeroed};
 
-use aya_ebpf::bindings::{BPF_F_DONT_FRAGMENT, BPF_F_ZERO_CSUM_TX, bpf_tunnel_key};
+use aya_ebpf::bindings::{
+    BPF_F_DONT_FRAGMENT, BPF_F_TUNINFO_IPV6, BPF_F_ZERO_CSUM_TX, bpf_tunnel_key,
+};
 use aya_ebpf::helpers::{bpf_skb_get_tunnel_key, bpf_skb_set_tunnel_key};
 use aya_ebpf::programs::TcContext;
 use overlay_common::DropReason;
 use overlay_common::decide::Refusal;
 use overlay_common::decide::underlay::{self, Vxlan};
-use overlay_common::layout::TunnelValue;
+use overlay_common::layout::{TunnelValue, tunnel_flags};
 use overlay_common::net::IpKey;
-use overlay_common::packet::encap::{destination, source};
+use overlay_common::packet::ecn;
 
 use crate::access::SkbFrame;
 use crate::maps::KernelTables;
 use crate::verdict;
 
-const TTL: u8 = 64;
 const KEY_LEN: u32 = size_of::<bpf_tunnel_key>() as u32;
 
 /// Checks a frame that the vxlan device took out of its tunnel; the interface to deliver it to.
@@ -41,19 +42,42 @@ pub fn run(ctx: &TcContext) -> Result<u32, Refusal> {
     Ok(delivery.ifindex)
 }
 
-/// Tells the vxlan device where to send a frame: same addresses as the fast path's headers.
+/// Tells the vxlan device where to send a frame: same headers as the fast path's, but for the
+/// ECN bits, which the device sets by the frame itself.
 #[inline(always)]
-pub fn mark(ctx: &TcContext, tunnel: &TunnelValue, vni: u32) -> Result<(), i64> {
+pub fn mark(ctx: &TcContext, tunnel: &TunnelValue, vni: u32, traffic_class: u8) -> Result<(), i64> {
     // SAFETY: plain integers, for which zero is a value.
     let mut key: bpf_tunnel_key = unsafe { zeroed() };
     key.tunnel_id = vni;
-    key.tunnel_ttl = TTL;
-    key.__bindgen_anon_1.remote_ipv4 = u32::from_be_bytes(destination(&tunnel.header));
-    key.__bindgen_anon_3.local_ipv4 = u32::from_be_bytes(source(&tunnel.header));
-    let flags = u64::from(BPF_F_ZERO_CSUM_TX | BPF_F_DONT_FRAGMENT);
+    key.tunnel_ttl = tunnel.ttl();
+    key.tunnel_tos = traffic_class & !ecn::MASK;
+    let mut flags = u64::from(BPF_F_DONT_FRAGMENT);
+    if tunnel.is_ipv6() {
+        flags |= u64::from(BPF_F_TUNINFO_IPV6);
+        key.__bindgen_anon_1.remote_ipv6 = to_words(tunnel.destination_v6());
+        key.__bindgen_anon_3.local_ipv6 = to_words(tunnel.source_v6());
+    } else {
+        key.__bindgen_anon_1.remote_ipv4 = u32::from_be_bytes(tunnel.destination_v4());
+        key.__bindgen_anon_3.local_ipv4 = u32::from_be_bytes(tunnel.source_v4());
+    }
+    if tunnel.flags & tunnel_flags::UDP_CHECKSUM == 0 {
+        flags |= u64::from(BPF_F_ZERO_CSUM_TX);
+    }
     // SAFETY: the key is `KEY_LEN` bytes.
     match unsafe { bpf_skb_set_tunnel_key(ctx.skb.skb, &raw mut key, KEY_LEN, flags) } {
         0 => Ok(()),
         error => Err(error),
     }
+}
+
+/// An IPv6 address as the tunnel key holds it: the bytes in wire order, seen as words.
+#[inline(always)]
+const fn to_words(ip: [u8; 16]) -> [u32; 4] {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = ip;
+    [
+        u32::from_ne_bytes([a, b, c, d]),
+        u32::from_ne_bytes([e, f, g, h]),
+        u32::from_ne_bytes([i, j, k, l]),
+        u32::from_ne_bytes([m, n, o, p]),
+    ]
 }

@@ -9,7 +9,7 @@ use aya::{Ebpf, EbpfLoader};
 use overlay_agent::datapath::object::OBJECT;
 use overlay_common::layout::{
     DropKey, EndpointValue, FALLBACK_ENTRIES, FdbKey, FdbValue, NeighborKey, NeighborValue,
-    PathStats, PeerValue, TunnelValue, VniValue, Vtep, tunnel_flags,
+    PathStats, PeerValue, TunnelValue, VniValue, Vtep,
 };
 use overlay_common::maps;
 use overlay_common::net::{IpKey, MacAddr};
@@ -296,20 +296,17 @@ pub fn tunnel(destination: [u8; 4], next_hop: MacAddr) -> TunnelValue {
     let template = Template {
         source_mac: SOURCE_MAC,
         next_hop,
-        source: VTEP_IP,
-        destination,
+        source: VTEP_IP.into(),
+        destination: destination.into(),
         port: PORT,
         ttl: 64,
+        tos: 0,
     };
     TunnelValue {
         header: template.to_bytes(),
-        header_len: 50,
+        header_len: template.header_len(),
         ifindex: LOOPBACK,
-        flags: if next_hop.is_zero() {
-            0
-        } else {
-            tunnel_flags::RESOLVED
-        },
+        flags: template.flags(),
         mtu: MTU,
     }
 }
