@@ -28,6 +28,8 @@ pub const ETHERTYPE_IPV4: u16 = 0x0800;
 pub const ETHERTYPE_ARP: u16 = 0x0806;
 pub const ETHERTYPE_VLAN: u16 = 0x8100;
 pub const ETHERTYPE_IPV6: u16 = 0x86dd;
+pub const ETHERTYPE_MPLS: u16 = 0x8847;
+pub const ETHERTYPE_MPLS_MULTICAST: u16 = 0x8848;
 pub const ETHERTYPE_QINQ: u16 = 0x88a8;
 /// Below this the field is the length of an 802.3 frame (IEEE 802.3, clause 3.2.6).
 pub const ETHERTYPE_MIN: u16 = 0x0600;
@@ -48,7 +50,9 @@ macro_rules! headers {
         unsafe impl Header for $type {}
     )+ };
 }
-headers!(EthHdr, Ipv4Hdr, UdpHdr, VxlanHdr, ArpHdr, u8, [u8; 2]);
+headers!(
+    EthHdr, Ipv4Hdr, UdpHdr, VxlanHdr, ArpHdr, u8, [u8; 2], [u8; 16]
+);
 
 /// A frame from its Ethernet header on.
 pub trait Packet {

@@ -15,7 +15,7 @@ use overlay_common::net::IpKey;
 use overlay_common::packet::ecn;
 
 use crate::access::SkbFrame;
-use crate::maps::KernelTables;
+use crate::maps::{self, KernelTables};
 use crate::verdict;
 
 const KEY_LEN: u32 = size_of::<bpf_tunnel_key>() as u32;
@@ -23,23 +23,47 @@ const KEY_LEN: u32 = size_of::<bpf_tunnel_key>() as u32;
 /// Checks a frame that the vxlan device took out of its tunnel; the interface to deliver it to.
 #[inline(always)]
 pub fn run(ctx: &TcContext) -> Result<u32, Refusal> {
+    let Some((source, vni)) = tunnel(ctx) else {
+        return Err(Refusal::unattributed(DropReason::NoVni));
+    };
+    let Some(vtep) = maps::vtep() else {
+        return Err(Refusal::unattributed(DropReason::UnknownPeer));
+    };
+    let vxlan = Vxlan {
+        source,
+        vni,
+        outer_len: 0,
+        traffic_class: 0,
+        has_checksum: false,
+    };
+    let frame = SkbFrame::new(ctx);
+    let delivery = underlay::admit(&frame, 0, &vxlan, vtep, &KernelTables)?;
+    if frame.is_tagged() {
+        underlay::tagged(vni, delivery.peer, &KernelTables)?;
+    }
+    verdict::count_received(delivery.stats, frame.segments(), frame.len());
+    Ok(delivery.ifindex)
+}
+
+/// Outer source and VNI of what the vxlan device took out of a tunnel.
+#[inline(always)]
+fn tunnel(ctx: &TcContext) -> Option<(IpKey, u32)> {
     // SAFETY: plain integers, for which zero is a value.
     let mut key: bpf_tunnel_key = unsafe { zeroed() };
     // SAFETY: the key is `KEY_LEN` bytes.
-    if unsafe { bpf_skb_get_tunnel_key(ctx.skb.skb, &raw mut key, KEY_LEN, 0) } != 0 {
-        return Err(Refusal::unattributed(DropReason::NoVni));
+    if unsafe { bpf_skb_get_tunnel_key(ctx.skb.skb, &raw mut key, KEY_LEN, 0) } == 0 {
+        // SAFETY: the helper has filled in the IPv4 variant, in host byte order.
+        let remote = unsafe { key.__bindgen_anon_1.remote_ipv4 };
+        return Some((IpKey::v4(remote.to_be_bytes()), key.tunnel_id));
     }
-    // SAFETY: without BPF_F_TUNINFO_IPV6 the helper has filled in the IPv4 variant, in host
-    // byte order.
-    let remote = unsafe { key.__bindgen_anon_1.remote_ipv4 };
-    let vxlan = Vxlan {
-        source: IpKey::v4(remote.to_be_bytes()),
-        vni: key.tunnel_id,
-    };
-    let frame = SkbFrame::new(ctx);
-    let delivery = underlay::admit(&frame, 0, &vxlan, &KernelTables)?;
-    verdict::count_received(delivery.stats, frame.segments(), frame.len());
-    Ok(delivery.ifindex)
+    let flags = u64::from(BPF_F_TUNINFO_IPV6);
+    // SAFETY: as above. Without the flag the helper refuses an IPv6 tunnel.
+    if unsafe { bpf_skb_get_tunnel_key(ctx.skb.skb, &raw mut key, KEY_LEN, flags) } == 0 {
+        // SAFETY: the helper has filled in the IPv6 variant, in wire order.
+        let remote = unsafe { key.__bindgen_anon_1.remote_ipv6 };
+        return Some((IpKey::v6(from_words(remote)), key.tunnel_id));
+    }
+    None
 }
 
 /// Tells the vxlan device where to send a frame: same headers as the fast path's, but for the
@@ -80,4 +104,14 @@ const fn to_words(ip: [u8; 16]) -> [u32; 4] {
         u32::from_ne_bytes([i, j, k, l]),
         u32::from_ne_bytes([m, n, o, p]),
     ]
+}
+
+/// The reverse of [`to_words`].
+#[inline(always)]
+const fn from_words(words: [u32; 4]) -> [u8; 16] {
+    let [a, b, c, d] = words[0].to_ne_bytes();
+    let [e, f, g, h] = words[1].to_ne_bytes();
+    let [i, j, k, l] = words[2].to_ne_bytes();
+    let [m, n, o, p] = words[3].to_ne_bytes();
+    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
 }

@@ -7,4 +7,8 @@ mod frames;
 mod from_endpoint;
 mod from_fallback;
 mod from_underlay;
+mod from_underlay_ecn;
+mod from_underlay_malformed;
+mod from_underlay_refused;
+mod to_peer;
 mod underlay_filter;

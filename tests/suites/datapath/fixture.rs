@@ -9,7 +9,7 @@ use aya::{Ebpf, EbpfLoader};
 use overlay_agent::datapath::object::OBJECT;
 use overlay_common::layout::{
     DropKey, EndpointValue, FALLBACK_ENTRIES, FdbKey, FdbValue, NeighborKey, NeighborValue,
-    PathStats, PeerValue, TunnelValue, VniValue, Vtep,
+    PathStats, PeerValue, TunnelValue, VniValue, Vtep, fdb_flags, vni_flags,
 };
 use overlay_common::maps;
 use overlay_common::net::{IpKey, MacAddr};
@@ -23,16 +23,31 @@ pub const PORT: u16 = 4789;
 pub const PEER1_IP: [u8; 4] = [192, 0, 2, 2];
 pub const PEER2_IP: [u8; 4] = [192, 0, 2, 3];
 pub const PEER3_IP: [u8; 4] = [192, 0, 2, 4];
+/// Peer 4: reachable over IPv6.
+pub const PEER4_IP: [u8; 4] = [192, 0, 2, 5];
+
+/// Everybody's IPv6 address by the IPv4 one.
+pub const fn v6([a, b, c, d]: [u8; 4]) -> [u8; 16] {
+    [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d]
+}
 
 /// The network. Endpoints: A and A2 here, B, C and D at peers 1, 2 and 3.
 pub const VNI: u32 = 0x01_02_03;
 /// Another network with the same addresses, of which this host has endpoint A2 only.
 pub const OTHER_VNI: u32 = 7;
+/// A network that carries VLAN tags: A here, B at peer 1.
+pub const TAGGED_VNI: u32 = 8;
 pub const A: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xa]);
 pub const A2: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xaa]);
 pub const B: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xb]);
 pub const C: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xc]);
 pub const D: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xd]);
+/// Here, and forwards what it gets.
+pub const ROUTER: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xaf]);
+/// Its entry is of another network: the element was reused while it was read.
+pub const STALE: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xff]);
+/// At peer 4, which is reached over IPv6.
+pub const E: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xe]);
 pub const A_IP: [u8; 4] = [10, 0, 0, 1];
 pub const A2_IP: [u8; 4] = [10, 0, 0, 2];
 pub const B_IP: [u8; 4] = [10, 0, 0, 3];
@@ -40,7 +55,7 @@ pub const B_IP: [u8; 4] = [10, 0, 0, 3];
 /// `BPF_PROG_TEST_RUN` runs on the loopback device, which is A's interface here.
 const LOOPBACK: u32 = 1;
 const LOCAL_SLOT: u32 = 1;
-const PEER_SLOTS: [u32; 3] = [2, 3, 4];
+const PEER_SLOTS: [u32; 4] = [2, 3, 4, 5];
 const MTU: u32 = 1500;
 
 pub const SOURCE_MAC: MacAddr = MacAddr([2, 1, 0, 0, 0, 1]);
@@ -90,6 +105,7 @@ impl Programs {
     fn populate(&mut self) {
         let vtep = Vtep {
             ip4: IpKey::v4(VTEP_IP),
+            ip6: IpKey::v6(v6(VTEP_IP)),
             port: u32::from(PORT),
             fallback_ifindex: LOOPBACK,
             ..Vtep::default()
@@ -97,15 +113,17 @@ impl Programs {
         let mut ends: Array<_, Vtep> =
             Array::try_from(self.ebpf.map_mut(maps::VTEP).unwrap()).unwrap();
         ends.set(0, vtep, 0).unwrap();
-        self.put(maps::PEERS, IpKey::v4(PEER1_IP), PeerValue { index: 1 });
-        self.put(maps::PEERS, IpKey::v4(PEER2_IP), PeerValue { index: 2 });
-        self.put(maps::PEERS, IpKey::v4(PEER3_IP), PeerValue { index: 3 });
+        for (index, ip) in (1..).zip([PEER1_IP, PEER2_IP, PEER3_IP, PEER4_IP]) {
+            self.put(maps::PEERS, IpKey::v4(ip), PeerValue { index });
+            self.put(maps::PEERS, IpKey::v6(v6(ip)), PeerValue { index });
+        }
         let mut tunnels: Array<_, TunnelValue> =
             Array::try_from(self.ebpf.map_mut(maps::TUNNELS).unwrap()).unwrap();
         tunnels.set(1, tunnel(PEER1_IP, NEXT_HOP), 0).unwrap();
         tunnels
             .set(2, tunnel(PEER2_IP, MacAddr::default()), 0)
             .unwrap();
+        tunnels.set(4, tunnel_v6(v6(PEER4_IP)), 0).unwrap();
 
         for vni in [VNI, OTHER_VNI] {
             self.put(
@@ -131,7 +149,7 @@ impl Programs {
         self.local(VNI, A, LOOPBACK);
         self.local(VNI, A2, 9);
         self.local(OTHER_VNI, A2, 10);
-        for (peer, mac) in [(1, B), (2, C), (3, D)] {
+        for (peer, mac) in [(1, B), (2, C), (3, D), (4, E)] {
             let value = FdbValue {
                 ifindex: 0,
                 peer,
@@ -142,6 +160,7 @@ impl Programs {
             };
             self.put(maps::FDB, FdbKey::new(VNI, mac), value);
         }
+        self.populate_oddities();
         for (ip, mac) in [(A_IP, A), (A2_IP, A2), (B_IP, B)] {
             let key = NeighborKey {
                 vni: VNI,
@@ -149,6 +168,52 @@ impl Programs {
             };
             self.put(maps::NEIGHBORS, key, NeighborValue { mac, flags: 0 });
         }
+    }
+
+    /// Entries that a frame of its own kind meets.
+    fn populate_oddities(&mut self) {
+        let router = FdbValue {
+            ifindex: 11,
+            stats: LOCAL_SLOT,
+            generation: 1,
+            vni: VNI,
+            flags: fdb_flags::FORWARDS,
+            ..FdbValue::default()
+        };
+        self.put(maps::FDB, FdbKey::new(VNI, ROUTER), router);
+        let stale = FdbValue {
+            ifindex: 12,
+            peer: 1,
+            vni: OTHER_VNI,
+            flags: 0,
+            ..router
+        };
+        self.put(maps::FDB, FdbKey::new(VNI, STALE), stale);
+        let tagged = VniValue {
+            mtu: 1450,
+            flags: vni_flags::VLAN,
+            ..VniValue::default()
+        };
+        self.put(maps::VNIS, TAGGED_VNI, tagged);
+        self.local(TAGGED_VNI, A, LOOPBACK);
+        let remote = FdbValue {
+            ifindex: 0,
+            peer: 1,
+            stats: PEER_SLOTS[0],
+            vni: TAGGED_VNI,
+            flags: 0,
+            ..router
+        };
+        self.put(maps::FDB, FdbKey::new(TAGGED_VNI, B), remote);
+    }
+
+    /// Changes the tunnel to a peer.
+    pub fn change_tunnel(&mut self, peer: u32, change: impl FnOnce(&mut TunnelValue)) {
+        let mut tunnels: Array<_, TunnelValue> =
+            Array::try_from(self.ebpf.map_mut(maps::TUNNELS).unwrap()).unwrap();
+        let mut tunnel = tunnels.get(&peer, 0).unwrap();
+        change(&mut tunnel);
+        tunnels.set(peer, tunnel, 0).unwrap();
     }
 
     fn local(&mut self, vni: u32, mac: MacAddr, ifindex: u32) {
@@ -293,7 +358,7 @@ pub fn received(peer: usize, bytes: usize) -> Counters {
 
 /// A tunnel from this host to `destination`.
 pub fn tunnel(destination: [u8; 4], next_hop: MacAddr) -> TunnelValue {
-    let template = Template {
+    tunnel_of(Template {
         source_mac: SOURCE_MAC,
         next_hop,
         source: VTEP_IP.into(),
@@ -301,7 +366,23 @@ pub fn tunnel(destination: [u8; 4], next_hop: MacAddr) -> TunnelValue {
         port: PORT,
         ttl: 64,
         tos: 0,
-    };
+    })
+}
+
+/// The same over IPv6, next hop known.
+pub fn tunnel_v6(destination: [u8; 16]) -> TunnelValue {
+    tunnel_of(Template {
+        source_mac: SOURCE_MAC,
+        next_hop: NEXT_HOP,
+        source: v6(VTEP_IP).into(),
+        destination: destination.into(),
+        port: PORT,
+        ttl: 64,
+        tos: 0,
+    })
+}
+
+fn tunnel_of(template: Template) -> TunnelValue {
     TunnelValue {
         header: template.to_bytes(),
         header_len: template.header_len(),
