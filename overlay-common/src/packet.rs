@@ -5,10 +5,11 @@ pub mod checksum;
 pub mod ecn;
 pub mod encap;
 pub mod flow;
+pub mod udp;
 
 use network_types::arp::ArpHdr;
 use network_types::eth::EthHdr;
-use network_types::ip::Ipv4Hdr;
+use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 use network_types::udp::UdpHdr;
 use network_types::vxlan::VxlanHdr;
 
@@ -51,7 +52,7 @@ macro_rules! headers {
     )+ };
 }
 headers!(
-    EthHdr, Ipv4Hdr, UdpHdr, VxlanHdr, ArpHdr, u8, [u8; 2], [u8; 16]
+    EthHdr, Ipv4Hdr, Ipv6Hdr, UdpHdr, VxlanHdr, ArpHdr, u8, [u8; 2], [u8; 16]
 );
 
 /// A frame from its Ethernet header on.

@@ -6,7 +6,7 @@ use overlay_common::DropReason;
 use overlay_common::decide::Tables;
 use overlay_common::decide::endpoint::{self, Forward};
 use overlay_common::decide::tunnel::{self, Offload};
-use overlay_common::decide::underlay::{self, Outer};
+use overlay_common::decide::underlay::{self, Outer, Receivers};
 use overlay_common::layout::{
     AllowedKey, EndpointValue, FdbKey, FdbValue, NeighborKey, NeighborValue, PeerValue,
     TunnelValue, VniValue, Vtep,
@@ -126,7 +126,7 @@ fn unicast_costs_few_lookups() {
         };
         assert_eq!((vxlan.outer_len, tables.0.get()), (outer_len, 0));
         let delivery = underlay::admit(&frame[..], outer_len, &vxlan, &vtep(), &tables).unwrap();
-        assert_eq!(delivery.ifindex, 5);
+        assert_eq!(delivery.receivers, Receivers::One { ifindex: 5 });
         let strip = underlay::decapsulable(&frame[..], &vxlan, &delivery, false);
         assert!(matches!(strip, Ok(Ok(_))), "{strip:?}");
         assert_eq!(tables.0.get(), 3);

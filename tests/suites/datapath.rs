@@ -11,4 +11,5 @@ mod from_underlay_ecn;
 mod from_underlay_malformed;
 mod from_underlay_refused;
 mod to_peer;
+mod to_underlay;
 mod underlay_filter;

@@ -6,6 +6,6 @@ mod decap;
 mod ipv4;
 mod ipv6;
 
-pub use admit::{Delivery, admit, filter, tagged};
+pub use admit::{Delivery, Receivers, admit, filter, tagged};
 pub use classify::{Outer, Vxlan, classify};
 pub use decap::{Change, Family, Strip, decapsulable};

@@ -2,9 +2,9 @@
 
 use super::classify::Vxlan;
 use crate::DropReason;
-use crate::decide::{Refusal, Tables, endpoint_of};
-use crate::layout::{FdbKey, NeighborKey, PeerIndex, Vtep, vni_flags};
-use crate::net::IpKey;
+use crate::decide::{Refusal, Tables, endpoint_of, flood};
+use crate::layout::{FdbValue, FloodMode, NeighborKey, PeerIndex, Vtep, vni_flags};
+use crate::net::{IpKey, MacAddr};
 use crate::packet::arp::{Arp, Operation};
 use crate::packet::{
     ETH_LEN, ETHERTYPE_ARP, ETHERTYPE_MIN, ETHERTYPE_MPLS, ETHERTYPE_MPLS_MULTICAST,
@@ -24,17 +24,25 @@ pub fn filter<T: Tables>(vxlan: &Vxlan, vtep: &Vtep, tables: &T) -> Result<(), R
     Ok(())
 }
 
+/// Who gets a tunnelled frame. Never a peer: whoever flooded it has sent it to them, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receivers {
+    /// The endpoint behind this host side of a veth.
+    One { ifindex: u32 },
+    /// Every endpoint of the network on this host.
+    Everyone { vni: u32 },
+}
+
 /// A tunnelled frame that may be delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delivery {
-    /// Host side of the receiving endpoint's veth.
-    pub ifindex: u32,
+    pub receivers: Receivers,
     /// Slot in STATS.
     pub stats: u32,
     pub inner: Ethernet,
     /// Who sent it.
     pub peer: PeerIndex,
-    /// [`crate::layout::fdb_flags`] of the receiving endpoint.
+    /// [`crate::layout::fdb_flags`] of the one receiving endpoint.
     pub flags: u32,
 }
 
@@ -53,6 +61,9 @@ pub fn admit<P: Packet + ?Sized, T: Tables>(
         return Err(stranger(vxlan, vtep));
     };
     let peer = peer.index;
+    if !vxlan.is_for_us(tables) {
+        return Err(Refusal::new(DropReason::OuterDestination, 0, peer));
+    }
     let Some(inner) = Ethernet::read(packet, offset) else {
         return Err(Refusal::new(DropReason::Truncated, 0, peer));
     };
@@ -68,28 +79,57 @@ pub fn admit<P: Packet + ?Sized, T: Tables>(
     if !inner.is_ip() {
         may_carry(inner.ethertype, vni, peer, tables)?;
     }
-    let destination = if inner.destination.is_multicast() {
-        arp_target(packet, offset, vni, inner, tables).ok_or(Refusal::new(
-            DropReason::FloodDisabled,
-            vni,
-            peer,
-        ))?
-    } else {
-        FdbKey::new(vni, inner.destination)
+    let (receivers, flags) = match receiver(packet, offset, vni, inner, tables) {
+        Ok(FdbValue { ifindex, flags, .. }) => (Receivers::One { ifindex }, flags),
+        Err(reason) => {
+            let refusal = Refusal::new(reason, vni, peer);
+            (flooded(vni, reason, tables).ok_or(refusal)?, 0)
+        }
     };
-    let Some(destination) = endpoint_of(tables, vni, destination.mac) else {
-        return Err(Refusal::new(DropReason::UnknownDestination, vni, peer));
-    };
-    if destination.ifindex == 0 {
-        return Err(Refusal::new(DropReason::NotLocal, vni, peer));
-    }
     Ok(Delivery {
-        ifindex: destination.ifindex,
+        receivers,
         stats: source.stats,
         inner,
         peer,
-        flags: destination.flags,
+        flags,
     })
+}
+
+/// The one endpoint here that a frame is for, or why there is none.
+#[inline(always)]
+fn receiver<P: Packet + ?Sized, T: Tables>(
+    packet: &P,
+    offset: usize,
+    vni: u32,
+    inner: Ethernet,
+    tables: &T,
+) -> Result<FdbValue, DropReason> {
+    let multicast = inner.destination.is_multicast();
+    let mac = if multicast {
+        arp_target(packet, offset, vni, inner, tables).ok_or(DropReason::FloodDisabled)?
+    } else {
+        inner.destination
+    };
+    let Some(destination) = endpoint_of(tables, vni, mac) else {
+        return Err(DropReason::UnknownDestination);
+    };
+    match destination.ifindex {
+        // A question for an endpoint elsewhere is still a broadcast.
+        0 if multicast => Err(DropReason::FloodDisabled),
+        0 => Err(DropReason::NotLocal),
+        _ => Ok(destination),
+    }
+}
+
+/// The receivers of a frame that is for nobody in particular, on a network that floods.
+#[inline(always)]
+fn flooded<T: Tables>(vni: u32, reason: DropReason, tables: &T) -> Option<Receivers> {
+    let spread = matches!(
+        reason,
+        DropReason::FloodDisabled | DropReason::UnknownDestination
+    );
+    let floods = spread && flood::mode(&tables.vni(vni)?) != FloodMode::Drop;
+    floods.then_some(Receivers::Everyone { vni })
 }
 
 /// A frame whose VLAN tag the kernel keeps beside it: only where the network carries those
@@ -139,7 +179,7 @@ fn arp_target<P: Packet + ?Sized, T: Tables>(
     vni: u32,
     inner: Ethernet,
     tables: &T,
-) -> Option<FdbKey> {
+) -> Option<MacAddr> {
     if inner.ethertype != ETHERTYPE_ARP {
         return None;
     }
@@ -151,5 +191,5 @@ fn arp_target<P: Packet + ?Sized, T: Tables>(
         vni,
         ip: IpKey::v4(arp.target_ip),
     })?;
-    Some(FdbKey::new(vni, target.mac))
+    Some(target.mac)
 }

@@ -4,6 +4,7 @@ use network_types::udp::UdpHdr;
 use network_types::vxlan::VxlanHdr;
 
 use super::{ipv4, ipv6};
+use crate::decide::Tables;
 use crate::layout::Vtep;
 use crate::net::IpKey;
 use crate::packet::{
@@ -25,6 +26,8 @@ pub enum Outer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Vxlan {
     pub source: IpKey,
+    /// This host's VTEP address or a multicast group.
+    pub destination: IpKey,
     pub vni: u32,
     /// Length of the outer headers in bytes: where the inner frame begins.
     pub outer_len: usize,
@@ -34,10 +37,23 @@ pub struct Vxlan {
     pub has_checksum: bool,
 }
 
+impl Vxlan {
+    /// Whether the frame is meant for this host. One to a group is if the group is that of its
+    /// network.
+    #[inline(always)]
+    pub fn is_for_us<T: Tables>(&self, tables: &T) -> bool {
+        !self.destination.is_multicast()
+            || tables
+                .vni(self.vni)
+                .is_some_and(|network| network.group == self.destination)
+    }
+}
+
 /// An outer IP header in front of what may be UDP for this host.
 #[derive(Clone, Copy)]
 pub(super) struct Ip {
     pub(super) source: IpKey,
+    pub(super) destination: IpKey,
     pub(super) traffic_class: u8,
     /// Where the UDP header begins.
     pub(super) udp: usize,
@@ -69,7 +85,7 @@ pub fn classify<P: Packet + ?Sized>(packet: &P, vtep: &Vtep) -> Result<Outer, Dr
     }
 }
 
-/// A datagram to our address, whose UDP header is at `UDP` unless there is a cause for the
+/// A datagram to our address or to a group, whose UDP header is at `UDP` unless there is a cause for the
 /// fallback.
 #[inline(always)]
 fn datagram<P: Packet + ?Sized, const UDP: usize>(
@@ -86,6 +102,20 @@ fn datagram<P: Packet + ?Sized, const UDP: usize>(
     if let Some(cause) = ip.cause {
         return Ok(Outer::Fallback(cause));
     }
+    match vxlan::<P, UDP>(packet, ip, &udp) {
+        // Nobody knows whose group it is.
+        Err(_) if ip.destination.is_multicast() => Ok(Outer::Foreign),
+        outer => outer,
+    }
+}
+
+/// The rest of [`datagram`]: a whole one, without IP options, to our port.
+#[inline(always)]
+fn vxlan<P: Packet + ?Sized, const UDP: usize>(
+    packet: &P,
+    ip: &Ip,
+    udp: &UdpHdr,
+) -> Result<Outer, DropReason> {
     if !ip.intact {
         return Err(DropReason::OuterChecksum);
     }
@@ -112,6 +142,7 @@ fn datagram<P: Packet + ?Sized, const UDP: usize>(
     }
     Ok(Outer::Vxlan(Vxlan {
         source: ip.source,
+        destination: ip.destination,
         vni,
         outer_len: inner,
         traffic_class: ip.traffic_class,

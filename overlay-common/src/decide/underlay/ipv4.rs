@@ -14,14 +14,18 @@ pub(super) const UDP: usize = ETH_LEN + IPV4_LEN;
 const MORE_FRAGMENTS: u16 = 0x2000;
 const FRAGMENT_OFFSET: u16 = 0x1fff;
 
-/// A header in front of UDP to `own`; `None` for everything else, and for a later fragment, whose
+/// A header in front of UDP to `own` or to a group; `None` for everything else, and for a later fragment, whose
 /// port cannot be seen: reassembly brings it to the fallback device if it is VXLAN.
 #[inline(always)]
 pub(super) fn read<P: Packet + ?Sized>(packet: &P, own: &IpKey) -> Option<Ip> {
     let ip = packet.header::<Ipv4Hdr>(ETH_LEN)?;
     // The shortest header length of a version 4 header is 5 words.
     let words = usize::from(ip.vihl.wrapping_sub(0x40));
-    if !(5..16).contains(&words) || ip.proto != IPPROTO_UDP || IpKey::v4(ip.dst_addr) != *own {
+    let destination = IpKey::v4(ip.dst_addr);
+    if !(5..16).contains(&words)
+        || ip.proto != IPPROTO_UDP
+        || (destination != *own && !destination.is_multicast())
+    {
         return None;
     }
     let fragment = u16::from_be_bytes(ip.frags);
@@ -37,6 +41,7 @@ pub(super) fn read<P: Packet + ?Sized>(packet: &P, own: &IpKey) -> Option<Ip> {
     };
     Some(Ip {
         source: IpKey::v4(ip.src_addr),
+        destination,
         traffic_class: ip.tos,
         udp: ETH_LEN + 4 * words,
         len: usize::from(u16::from_be_bytes(ip.tot_len)),

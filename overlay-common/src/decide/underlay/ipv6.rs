@@ -23,14 +23,14 @@ const MOST_EXTENSIONS: usize = 5;
 /// Most bytes that are looked through, which is what the programs have at hand.
 const FARTHEST: usize = 256;
 
-/// A header in front of UDP to `own`; `None` for everything else, and for a later fragment, whose
+/// A header in front of UDP to `own` or to a group; `None` for everything else, and for a later fragment, whose
 /// port cannot be seen.
 #[inline(always)]
 pub(super) fn read<P: Packet + ?Sized>(packet: &P, own: &IpKey) -> Option<Ip> {
     let [first, second] = packet.header::<[u8; 2]>(ETH_LEN)?;
     let [next_header, _hop_limit] = packet.header::<[u8; 2]>(ETH_LEN + 6)?;
-    let destination = packet.header::<[u8; 16]>(ETH_LEN + 24)?;
-    if first >> 4 != 6 || IpKey::v6(destination) != *own {
+    let destination = IpKey::v6(packet.header::<[u8; 16]>(ETH_LEN + 24)?);
+    if first >> 4 != 6 || (destination != *own && !destination.is_multicast()) {
         return None;
     }
     let (udp, cause) = if next_header == IPPROTO_UDP {
@@ -42,6 +42,7 @@ pub(super) fn read<P: Packet + ?Sized>(packet: &P, own: &IpKey) -> Option<Ip> {
     let payload = u16::from_be_bytes(packet.header::<[u8; 2]>(ETH_LEN + 4)?);
     Some(Ip {
         source: IpKey::v6(packet.header::<[u8; 16]>(ETH_LEN + 8)?),
+        destination,
         traffic_class: first << 4 | second >> 4,
         udp,
         len: if payload == 0 {
