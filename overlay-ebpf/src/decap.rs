@@ -8,7 +8,7 @@ use aya_ebpf::bindings::{
 use aya_ebpf::helpers::bpf_csum_level;
 use aya_ebpf::programs::TcContext;
 use overlay_common::decide::Refusal;
-use overlay_common::decide::underlay::{self, Change, Family, Outer, Vxlan};
+use overlay_common::decide::underlay::{self, Change, Family, Outer, Receivers, Vxlan};
 use overlay_common::layout::Vtep;
 use overlay_common::packet::{ETH_LEN, OVERHEAD_V4, OVERHEAD_V6};
 use overlay_common::{DropReason, FallbackCause};
@@ -20,7 +20,7 @@ use crate::verdict;
 pub enum Decap {
     Foreign,
     Fallback(FallbackCause),
-    Deliver { ifindex: u32 },
+    Deliver(Receivers),
 }
 
 /// `PACKET_OTHERHOST` of `linux/if_packet.h`: for another MAC, seen in promiscuous mode.
@@ -44,7 +44,8 @@ pub fn run(ctx: &TcContext) -> Result<Decap, Refusal> {
     let vxlan = match underlay::classify(&frame, vtep).map_err(Refusal::unattributed)? {
         Outer::Foreign => return Ok(Decap::Foreign),
         Outer::Fallback(cause) => return Ok(Decap::Fallback(cause)),
-        Outer::Vxlan(vxlan) => vxlan,
+        Outer::Vxlan(vxlan) if vxlan.is_for_us(&KernelTables) => vxlan,
+        Outer::Vxlan(_) => return Ok(Decap::Foreign),
     };
     if vxlan.has_checksum && !is_verified(ctx) {
         return Ok(Decap::Fallback(FallbackCause::OuterChecksum));
@@ -88,9 +89,7 @@ fn deliver<const OUTER: usize>(
         .map_err(failed)?;
     apply(ctx, strip.change).map_err(failed)?;
     verdict::count_received(delivery.stats, segments, ctx.len());
-    Ok(Decap::Deliver {
-        ifindex: delivery.ifindex,
-    })
+    Ok(Decap::Deliver(delivery.receivers))
 }
 
 /// Whether the driver or GRO has verified the outer UDP checksum. What it says is of the outer

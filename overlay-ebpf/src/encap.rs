@@ -6,6 +6,7 @@ use overlay_common::decide::Refusal;
 use overlay_common::decide::endpoint::{self, Forward};
 
 use crate::access::SkbFrame;
+use crate::flood;
 use crate::maps::{self, KernelTables, TUNNELS};
 use crate::tunnel::{self, Tunnelled};
 use crate::verdict;
@@ -17,6 +18,8 @@ pub enum Encap {
     Tunnelled(Tunnelled),
     /// Answered in place.
     Answer,
+    /// Every receiver has a copy.
+    Flooded,
 }
 
 #[inline(always)]
@@ -29,26 +32,30 @@ pub fn run(ctx: &TcContext) -> Result<Encap, Refusal> {
         endpoint::forward(&frame, &endpoint, frame.is_tagged(), &KernelTables)?;
     let refuse = |reason, peer| Refusal::new(reason, endpoint.vni, peer);
 
-    match forward {
+    let (peer, stats) = match forward {
         Forward::Local { ifindex, stats } => {
             verdict::count_sent(stats, frame.segments(), frame.len());
-            Ok(Encap::Deliver { ifindex })
+            return Ok(Encap::Deliver { ifindex });
         }
         Forward::Answer { arp, mac } => {
             ctx.store(0, &arp.reply(mac), 0)
                 .map_err(|_| refuse(DropReason::Truncated, 0))?;
-            Ok(Encap::Answer)
+            return Ok(Encap::Answer);
         }
-        Forward::Flood => Err(refuse(DropReason::FloodDisabled, 0)),
-        Forward::Remote { peer, stats } => {
-            let Some(tunnel) = TUNNELS.get(peer) else {
-                return Err(refuse(DropReason::NoRoute, peer));
-            };
-            let (segments, bytes) = (frame.segments(), frame.len());
-            let tunnelled = tunnel::enter(ctx, &frame, ethernet, tunnel, endpoint.vni)
-                .map_err(|reason| refuse(reason, peer))?;
-            verdict::count_sent(stats, segments, bytes);
-            Ok(Encap::Tunnelled(tunnelled))
+        Forward::Flood => {
+            match flood::send(ctx, endpoint.vni).map_err(|reason| refuse(reason, 0))? {
+                Some(group) => (group.peer, group.stats),
+                None => return Ok(Encap::Flooded),
+            }
         }
-    }
+        Forward::Remote { peer, stats } => (peer, stats),
+    };
+    let Some(tunnel) = TUNNELS.get(peer) else {
+        return Err(refuse(DropReason::NoRoute, peer));
+    };
+    let (segments, bytes) = (frame.segments(), frame.len());
+    let tunnelled = tunnel::enter(ctx, &frame, ethernet, tunnel, endpoint.vni)
+        .map_err(|reason| refuse(reason, peer))?;
+    verdict::count_sent(stats, segments, bytes);
+    Ok(Encap::Tunnelled(tunnelled))
 }

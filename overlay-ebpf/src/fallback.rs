@@ -9,7 +9,7 @@ use aya_ebpf::helpers::{bpf_skb_get_tunnel_key, bpf_skb_set_tunnel_key};
 use aya_ebpf::programs::TcContext;
 use overlay_common::DropReason;
 use overlay_common::decide::Refusal;
-use overlay_common::decide::underlay::{self, Vxlan};
+use overlay_common::decide::underlay::{self, Receivers, Vxlan};
 use overlay_common::layout::{TunnelValue, tunnel_flags};
 use overlay_common::net::IpKey;
 use overlay_common::packet::ecn;
@@ -20,10 +20,15 @@ use crate::verdict;
 
 const KEY_LEN: u32 = size_of::<bpf_tunnel_key>() as u32;
 
-/// Checks a frame that the vxlan device took out of its tunnel; the interface to deliver it to.
+/// Checks a frame that the vxlan device took out of its tunnel; who gets it.
 #[inline(always)]
-pub fn run(ctx: &TcContext) -> Result<u32, Refusal> {
-    let Some((source, vni)) = tunnel(ctx) else {
+pub fn run(ctx: &TcContext) -> Result<Receivers, Refusal> {
+    let Some(Tunnel {
+        source,
+        destination,
+        vni,
+    }) = tunnel(ctx)
+    else {
         return Err(Refusal::unattributed(DropReason::NoVni));
     };
     let Some(vtep) = maps::vtep() else {
@@ -31,6 +36,7 @@ pub fn run(ctx: &TcContext) -> Result<u32, Refusal> {
     };
     let vxlan = Vxlan {
         source,
+        destination,
         vni,
         outer_len: 0,
         traffic_class: 0,
@@ -42,26 +48,50 @@ pub fn run(ctx: &TcContext) -> Result<u32, Refusal> {
         underlay::tagged(vni, delivery.peer, &KernelTables)?;
     }
     verdict::count_received(delivery.stats, frame.segments(), frame.len());
-    Ok(delivery.ifindex)
+    Ok(delivery.receivers)
 }
 
-/// Outer source and VNI of what the vxlan device took out of a tunnel.
+/// The tunnel that the vxlan device took a frame out of.
+struct Tunnel {
+    source: IpKey,
+    destination: IpKey,
+    vni: u32,
+}
+
 #[inline(always)]
-fn tunnel(ctx: &TcContext) -> Option<(IpKey, u32)> {
+fn tunnel(ctx: &TcContext) -> Option<Tunnel> {
     // SAFETY: plain integers, for which zero is a value.
     let mut key: bpf_tunnel_key = unsafe { zeroed() };
     // SAFETY: the key is `KEY_LEN` bytes.
     if unsafe { bpf_skb_get_tunnel_key(ctx.skb.skb, &raw mut key, KEY_LEN, 0) } == 0 {
         // SAFETY: the helper has filled in the IPv4 variant, in host byte order.
-        let remote = unsafe { key.__bindgen_anon_1.remote_ipv4 };
-        return Some((IpKey::v4(remote.to_be_bytes()), key.tunnel_id));
+        let (remote, local) = unsafe {
+            (
+                key.__bindgen_anon_1.remote_ipv4,
+                key.__bindgen_anon_3.local_ipv4,
+            )
+        };
+        return Some(Tunnel {
+            source: IpKey::v4(remote.to_be_bytes()),
+            destination: IpKey::v4(local.to_be_bytes()),
+            vni: key.tunnel_id,
+        });
     }
     let flags = u64::from(BPF_F_TUNINFO_IPV6);
     // SAFETY: as above. Without the flag the helper refuses an IPv6 tunnel.
     if unsafe { bpf_skb_get_tunnel_key(ctx.skb.skb, &raw mut key, KEY_LEN, flags) } == 0 {
         // SAFETY: the helper has filled in the IPv6 variant, in wire order.
-        let remote = unsafe { key.__bindgen_anon_1.remote_ipv6 };
-        return Some((IpKey::v6(from_words(remote)), key.tunnel_id));
+        let (remote, local) = unsafe {
+            (
+                key.__bindgen_anon_1.remote_ipv6,
+                key.__bindgen_anon_3.local_ipv6,
+            )
+        };
+        return Some(Tunnel {
+            source: IpKey::v6(from_words(remote)),
+            destination: IpKey::v6(from_words(local)),
+            vni: key.tunnel_id,
+        });
     }
     None
 }

@@ -7,7 +7,7 @@ use aya_ebpf::bindings::{
 };
 use aya_ebpf::helpers::bpf_get_hash_recalc;
 use aya_ebpf::programs::TcContext;
-use overlay_common::decide::tunnel::{self, Offload, Path};
+use overlay_common::decide::tunnel::{self, Path};
 use overlay_common::layout::{TunnelValue, tunnel_flags};
 use overlay_common::packet::encap::{Variable, headers_v4, headers_v6};
 use overlay_common::packet::flow::source_port;
@@ -44,11 +44,7 @@ pub fn enter(
     tunnel: &TunnelValue,
     vni: u32,
 ) -> Result<Tunnelled, DropReason> {
-    let offload = Offload {
-        gso_size: frame.gso_size(),
-        tagged: frame.is_tagged(),
-    };
-    let path = tunnel::path(frame, ethernet, offload, tunnel)?;
+    let path = tunnel::path(frame, ethernet, frame.offload(), tunnel)?;
     let traffic_class = tunnel::traffic_class(frame, ethernet, tunnel);
     let cause = match path {
         Path::Fast => {
