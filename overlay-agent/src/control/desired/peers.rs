@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use overlay_common::layout::{PeerIndex, PeerValue, TunnelValue, tunnel_flags};
+use overlay_common::layout::{PeerIndex, PeerValue, TunnelValue};
 use overlay_common::maps::MAX_TUNNELS;
 use overlay_common::net::{IpKey, MacAddr};
-use overlay_common::packet::OVERHEAD_V4;
 use overlay_common::packet::encap::{Template, destination};
 
 use super::{PeerEnd, Problem, World};
@@ -93,16 +92,17 @@ impl Peers {
             let template = Template {
                 source_mac: hop.source_mac,
                 next_hop: hop.mac.unwrap_or(MacAddr([0; 6])),
-                source: world.vtep.octets(),
-                destination: end.address.octets(),
+                source: world.vtep.into(),
+                destination: end.address.into(),
                 port: end.port,
                 ttl: TTL,
+                tos: 0,
             };
             let value = TunnelValue {
                 header: template.to_bytes(),
-                header_len: OVERHEAD_V4 as u32,
+                header_len: template.header_len(),
                 ifindex: hop.ifindex,
-                flags: hop.mac.map_or(0, |_| tunnel_flags::RESOLVED),
+                flags: template.flags(),
                 mtu: hop.mtu,
             };
             tunnels.insert(index, value);
@@ -199,7 +199,7 @@ fn index_of(rows: &Rows, ip: Ipv4Addr) -> Option<PeerIndex> {
         return None;
     }
     let is_its_own = if let Some(tunnel) = rows.tunnels.get(&index) {
-        destination(&tunnel.header) == ip.octets()
+        destination(tunnel) == IpAddr::from(ip)
     } else {
         rows.peers
             .values()
