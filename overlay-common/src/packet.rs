@@ -7,6 +7,7 @@ pub mod flow;
 pub mod icmp;
 pub mod ip;
 pub mod nd;
+pub mod udp;
 
 use network_types::arp::ArpHdr;
 use network_types::eth::EthHdr;

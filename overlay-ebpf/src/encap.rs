@@ -9,6 +9,7 @@ use overlay_common::packet::Ethernet;
 use overlay_common::packet::icmp::Problem;
 
 use crate::access::SkbFrame;
+use crate::flood;
 use crate::maps::{self, KernelTables, TUNNELS};
 use crate::tunnel::{self, Tunnelled};
 use crate::{answer, icmp, route, verdict};
@@ -22,6 +23,8 @@ pub enum Encap {
     Answer,
     /// Refused; what is left of the frame tells the sender why.
     Told(Refusal),
+    /// Every receiver has a copy.
+    Flooded,
 }
 
 #[inline(always)]
@@ -43,37 +46,45 @@ pub fn run(ctx: &TcContext) -> Result<Encap, Refusal> {
         ethernet = route::take_hop(ctx, &frame, ethernet, mac).map_err(refuse)?;
         forward = Forward::to(&entry);
     }
-    match forward {
+    let (peer, stats) = match forward {
         Forward::Local { ifindex, stats } => {
             verdict::count_sent(stats, frame.segments(), frame.len());
-            Ok(Encap::Deliver { ifindex })
+            return Ok(Encap::Deliver { ifindex });
         }
-        Forward::Remote { peer, stats } => {
-            let Some(tunnel) = TUNNELS.get(peer) else {
-                return Err(Refusal::new(DropReason::NoRoute, endpoint.vni, peer));
-            };
-            let (segments, bytes) = (frame.segments(), frame.len());
-            match tunnel::enter(ctx, &frame, ethernet, tunnel, endpoint.vni) {
-                Ok(tunnelled) => {
-                    verdict::count_sent(stats, segments, bytes);
-                    Ok(Encap::Tunnelled(tunnelled))
-                }
-                Err(reason) => {
-                    let refusal = Refusal::new(reason, endpoint.vni, peer);
-                    if reason != DropReason::TooBig {
-                        return Err(refusal);
-                    }
-                    tell(ctx, ethernet, &endpoint, too_big(tunnel), refusal)
-                }
-            }
+        Forward::Remote { peer, stats } => (peer, stats),
+        Forward::Answer(answer) => {
+            return answer::write(ctx, ethernet, &answer)
+                .map(|()| Encap::Answer)
+                .map_err(|answer::Unanswered| refuse(DropReason::UnknownNeighbor));
         }
-        Forward::Answer(answer) => answer::write(ctx, ethernet, &answer)
-            .map(|()| Encap::Answer)
-            .map_err(|answer::Unanswered| refuse(DropReason::UnknownNeighbor)),
         Forward::Told { reason, problem } => {
-            tell(ctx, ethernet, &endpoint, problem, refuse(reason))
+            return tell(ctx, ethernet, &endpoint, problem, refuse(reason));
         }
-        Forward::Flood | Forward::Routed { .. } => Err(refuse(DropReason::FloodDisabled)),
+        Forward::Flood => match flood::send(ctx, endpoint.vni).map_err(refuse)? {
+            Some(group) => (group.peer, group.stats),
+            None => return Ok(Encap::Flooded),
+        },
+        // What was routed goes to one receiver.
+        Forward::Routed { .. } => return Err(refuse(DropReason::Unroutable)),
+    };
+    let refuse = |reason| Refusal::new(reason, endpoint.vni, peer);
+    let Some(tunnel) = TUNNELS.get(peer) else {
+        return Err(refuse(DropReason::NoRoute));
+    };
+    let (segments, bytes) = (frame.segments(), frame.len());
+    match tunnel::enter(ctx, &frame, ethernet, tunnel, endpoint.vni) {
+        Ok(tunnelled) => {
+            verdict::count_sent(stats, segments, bytes);
+            Ok(Encap::Tunnelled(tunnelled))
+        }
+        Err(DropReason::TooBig) => tell(
+            ctx,
+            ethernet,
+            &endpoint,
+            too_big(tunnel),
+            refuse(DropReason::TooBig),
+        ),
+        Err(reason) => Err(refuse(reason)),
     }
 }
 
