@@ -37,12 +37,20 @@ pub struct Refusal {
     pub reason: DropReason,
     pub vni: u32,
     pub peer: PeerIndex,
+    /// Instead of padding, which the compiler copies without having written it: the verifier
+    /// refuses that.
+    pad: [u8; 3],
 }
 
 impl Refusal {
     #[inline(always)]
     pub const fn new(reason: DropReason, vni: u32, peer: PeerIndex) -> Self {
-        Self { reason, vni, peer }
+        Self {
+            reason,
+            vni,
+            peer,
+            pad: [0; 3],
+        }
     }
 
     /// A drop of a frame that belongs to no network and no peer.
