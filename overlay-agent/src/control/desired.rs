@@ -1,5 +1,6 @@
 //! What the data path should hold, given what the store and this host say. Pure.
 
+mod floods;
 mod members;
 mod peers;
 mod stats;
@@ -8,7 +9,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use overlay_common::layout::{
-    EndpointValue, FdbKey, FdbValue, FloodMode, NeighborKey, NeighborValue, PeerIndex, VniValue,
+    EndpointValue, FdbKey, FdbValue, NeighborKey, NeighborValue, PeerIndex, VniValue,
 };
 use overlay_common::net::{MacAddr, Vni};
 
@@ -16,8 +17,10 @@ use super::problem::Problem;
 use crate::datapath::rows::Rows;
 use crate::host::nexthop::NextHop;
 use crate::store::schema::{
-    self, EndpointId, EndpointPath, EndpointRecord, NetworkRecord, NodeId, NodeRecord,
+    EndpointId, EndpointPath, EndpointRecord, NetworkRecord, NodeId, NodeRecord,
 };
+use floods::Groups;
+pub use floods::groups;
 use members::Member;
 use peers::Peers;
 use stats::Slots;
@@ -91,12 +94,14 @@ pub fn desired(world: &World<'_>, current: &Rows) -> Desired {
     let peers = Peers::assign(world, current, &mut problems);
     let vnis = vni_rows(world, current, &mut problems);
     let members = members::chosen(world, &vnis, &peers, &mut problems);
-    let stats = Slots::assign(&vnis, &members, &peers, current, &mut problems);
+    let groups = Groups::assign(world, &vnis, &peers, current, &mut problems);
+    let stats = Slots::assign(&vnis, &members, &peers, &groups, current, &mut problems);
 
     let mut rows = Rows {
         tunnels: peers.tunnels(world),
         ..Rows::default()
     };
+    rows.tunnels.extend(groups.tunnels(world));
     for member in &members {
         let key = FdbKey::new(member.vni.get(), member.mac);
         let value = FdbValue {
@@ -126,6 +131,7 @@ pub fn desired(world: &World<'_>, current: &Rows) -> Desired {
         }
     }
     rows.vnis = vnis;
+    floods::fill(&mut rows, &members, &groups, &stats, &mut problems);
     rows.peers = peers.addresses;
     rows.stats_index = stats.index;
 
@@ -150,7 +156,7 @@ fn vni_rows(
         }
         let network = world.networks.iter().find(|(_, record)| record.vni == *vni);
         let mtu = |explicit| u32::from(network_mtu(explicit, world.underlay_mtu));
-        let Some((name, record)) = network else {
+        let Some((_, record)) = network else {
             // Its entry may be unreadable just now: that must not cut its endpoints off.
             problems.push(Problem::NoNetwork { vni: *vni });
             let kept = current.vnis.get(&vni.get()).copied();
@@ -161,19 +167,9 @@ fn vni_rows(
             rows.insert(vni.get(), kept.unwrap_or_else(fresh));
             continue;
         };
-        match record.flood {
-            schema::FloodMode::Drop => {}
-            mode @ (schema::FloodMode::Replicate | schema::FloodMode::Multicast(_)) => {
-                problems.push(Problem::FloodMode {
-                    network: name.clone(),
-                    mode: mode.to_string(),
-                });
-            }
-        }
         let row = VniValue {
-            flood: FloodMode::Drop as u32,
             mtu: mtu(record.mtu),
-            ..VniValue::default()
+            ..floods::mode(record.flood)
         };
         rows.insert(vni.get(), row);
     }

@@ -72,9 +72,6 @@ impl Programs {
         ] {
             let program: &mut SchedClassifier = ebpf.program_mut(name).unwrap().try_into().unwrap();
             program.load().unwrap_or_else(|e| panic!("{name}: {e}"));
-            eprintln!(
-                "{name} {:?}",
-            );
         }
         let filter: &mut Xdp = ebpf
             .program_mut(maps::UNDERLAY_FILTER)
