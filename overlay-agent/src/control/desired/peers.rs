@@ -84,30 +84,10 @@ impl Peers {
     }
 
     pub(super) fn tunnels(&self, world: &World<'_>) -> BTreeMap<PeerIndex, TunnelValue> {
-        let mut tunnels = BTreeMap::new();
-        for (&index, end) in &self.ends {
-            let Some(hop) = world.next_hops.get(&IpAddr::from(end.address)) else {
-                continue;
-            };
-            let template = Template {
-                source_mac: hop.source_mac,
-                next_hop: hop.mac.unwrap_or(MacAddr([0; 6])),
-                source: world.vtep.into(),
-                destination: end.address.into(),
-                port: end.port,
-                ttl: TTL,
-                tos: 0,
-            };
-            let value = TunnelValue {
-                header: template.to_bytes(),
-                header_len: template.header_len(),
-                ifindex: hop.ifindex,
-                flags: template.flags(),
-                mtu: hop.mtu,
-            };
-            tunnels.insert(index, value);
-        }
-        tunnels
+        self.ends
+            .iter()
+            .filter_map(|(&index, end)| Some((index, tunnel(world, end.address.into(), end.port)?)))
+            .collect()
     }
 
     fn shares(
@@ -123,6 +103,29 @@ impl Peers {
             ip,
         });
     }
+}
+
+/// The outer headers to an address, if there is a way to it.
+pub(super) fn tunnel(world: &World<'_>, address: IpAddr, port: u16) -> Option<TunnelValue> {
+    let hop = world.next_hops.get(&address)?;
+    let IpAddr::V4(destination) = address else {
+        return None;
+    };
+    let template = Template {
+        source_mac: hop.source_mac,
+        next_hop: hop.mac.unwrap_or(MacAddr([0; 6])),
+        source: world.vtep.octets(),
+        destination: destination.octets(),
+        port,
+        ttl: TTL,
+    };
+    Some(TunnelValue {
+        header: template.to_bytes(),
+        header_len: OVERHEAD_V4 as u32,
+        ifindex: hop.ifindex,
+        flags: hop.mac.map_or(0, |_| tunnel_flags::RESOLVED),
+        mtu: hop.mtu,
+    })
 }
 
 /// The IPv4 addresses of a node except our own: the one to send to, and the others.
