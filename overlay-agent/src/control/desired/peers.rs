@@ -108,22 +108,20 @@ impl Peers {
 /// The outer headers to an address, if there is a way to it.
 pub(super) fn tunnel(world: &World<'_>, address: IpAddr, port: u16) -> Option<TunnelValue> {
     let hop = world.next_hops.get(&address)?;
-    let IpAddr::V4(destination) = address else {
-        return None;
-    };
     let template = Template {
         source_mac: hop.source_mac,
         next_hop: hop.mac.unwrap_or(MacAddr([0; 6])),
-        source: world.vtep.octets(),
-        destination: destination.octets(),
+        source: world.vtep.into(),
+        destination: address,
         port,
         ttl: TTL,
+        tos: 0,
     };
     Some(TunnelValue {
         header: template.to_bytes(),
-        header_len: OVERHEAD_V4 as u32,
+        header_len: template.header_len(),
         ifindex: hop.ifindex,
-        flags: hop.mac.map_or(0, |_| tunnel_flags::RESOLVED),
+        flags: template.flags(),
         mtu: hop.mtu,
     })
 }
