@@ -14,7 +14,6 @@ mod harness;
 mod interop;
 mod isolation;
 mod mistakes;
-mod model;
 mod overlay;
 mod ovs;
 mod prometheus;
