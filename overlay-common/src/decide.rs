@@ -2,6 +2,7 @@
 //! outcome into an action; tests on the host call the same functions.
 
 pub mod endpoint;
+pub mod guard;
 pub mod tunnel;
 pub mod underlay;
 

@@ -1,7 +1,5 @@
 //! Networks and hosts: what the store is asked to change, and what is shown of it.
 
-use std::net::IpAddr;
-
 use super::agent::{Agent, State};
 use super::desired::network_mtu;
 use super::error::AgentError;
@@ -54,13 +52,12 @@ impl Agent {
     }
 
     pub async fn add_node(&self, request: NodeRequest) -> Result<Node, AgentError> {
-        if request.vtep == self.underlay.ip {
-            return Err(AgentError::OwnAddress(request.vtep.into()));
+        if self.vteps.borrow().contains(request.vtep) {
+            return Err(AgentError::OwnAddress(request.vtep));
         }
-        let vtep = IpAddr::from(request.vtep);
         let added = self
             .registry
-            .add_node(&request.name, vtep, request.port)
+            .add_node(&request.name, request.vtep, request.port)
             .await?;
         self.echo(|view| view.nodes.contains_key(&added.id)).await;
         Ok(self.shown_node(added.id, &added.record))
@@ -106,7 +103,7 @@ fn shown_network(state: &State, name: &str, record: &NetworkRecord) -> Network {
         vni: record.vni,
         subnets: record.subnets.clone(),
         gateway: record.gateway,
-        mtu: network_mtu(record.mtu, state.underlay_mtu),
+        mtu: network_mtu(record.mtu, state.underlay_mtu, state.overhead),
         flood: record.flood,
         internal: record.options.internal,
         endpoints: members.count(),
