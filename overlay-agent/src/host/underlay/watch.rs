@@ -103,21 +103,26 @@ impl Task {
                 sleep(RETRY).await;
                 continue;
             }
-            loop {
-                let Some(message) = self.messages.next().await else {
-                    warn!("the kernel's announcements ended: the underlay is no longer followed");
-                    return;
-                };
-                if self.concerns_us(&message) {
-                    break;
-                }
+            if !self.wait().await {
+                warn!("the kernel's announcements ended: the underlay is no longer followed");
+                return;
             }
             sleep(COALESCE).await;
             while let Some(Some(_)) = self.messages.next().now_or_never() {}
         }
     }
 
-    async fn look(&self) -> Result<(), NetlinkError> {
+    /// Waits for something that matters. False when the kernel is not to be heard any more.
+    async fn wait(&mut self) -> bool {
+        while let Some(message) = self.messages.next().await {
+            if self.concerns_us(&message) {
+                return true;
+            }
+        }
+        false
+    }
+
+    async fn look(&mut self) -> Result<(), NetlinkError> {
         let link = self.netlink.link(&self.device).await?;
         let found = match &link {
             Some(link) => addresses::of_device(&self.netlink, link.ifindex).await?,
