@@ -2,7 +2,6 @@
 //! outcome into an action; tests on the host call the same functions.
 
 pub mod endpoint;
-pub mod guard;
 pub mod tunnel;
 pub mod underlay;
 

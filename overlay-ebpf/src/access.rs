@@ -40,18 +40,6 @@ impl<'a> SkbFrame<'a> {
         Self(ctx)
     }
 
-    /// A frame of the host's own stack, which has Ethernet, IP and UDP header in the linear part
-    /// unless somebody took pains.
-    #[inline(always)]
-    pub fn sent(ctx: &'a TcContext) -> Self {
-        /// Ethernet, IPv6 and UDP header.
-        const SHORT: u32 = 62;
-        if ctx.data() + (SHORT as usize) > ctx.data_end() {
-            return Self::new(ctx);
-        }
-        Self(ctx)
-    }
-
     /// Length of the frame in bytes.
     #[inline(always)]
     pub fn len(&self) -> u32 {

@@ -15,7 +15,6 @@ mod decap;
 mod encap;
 mod fallback;
 mod filter;
-mod guard;
 mod maps;
 mod tunnel;
 mod verdict;
@@ -35,7 +34,7 @@ mod programs {
     use crate::encap::Encap;
     use crate::filter::Filter;
     use crate::verdict;
-    use crate::{decap, encap, fallback, filter, guard};
+    use crate::{decap, encap, fallback, filter};
 
     /// XDP on the underlay: junk is dropped before the kernel makes an skb of it.
     #[xdp]
@@ -57,15 +56,6 @@ mod programs {
             Ok(Decap::Fallback(cause)) => verdict::leave_to_kernel(Direction::Rx, cause),
             Ok(Decap::Deliver { ifindex }) => verdict::redirect_peer(ifindex),
             Err(refusal) => verdict::drop(&ctx, Direction::Rx, refusal),
-        }
-    }
-
-    /// TC egress on the underlay: nobody but the data path speaks VXLAN to peers.
-    #[classifier]
-    pub fn to_underlay(ctx: TcContext) -> i32 {
-        match guard::run(&ctx) {
-            Ok(()) => verdict::NEXT,
-            Err(refusal) => verdict::drop(&ctx, Direction::Tx, refusal),
         }
     }
 

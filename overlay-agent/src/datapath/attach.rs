@@ -87,7 +87,7 @@ impl Hook<'_> {
             netlink.set_down(*ifindex, name).await?;
             undo.guarded.push((*ifindex, name.clone()));
         }
-        self.attach_tc(program, TcAttachType::Ingress, undo)
+        self.attach_tc(program, undo)
     }
 
     /// Whether the pinned link is there and on the device.
@@ -99,12 +99,11 @@ impl Hook<'_> {
         Ok(info.ifindex == self.device.ifindex)
     }
 
-    /// Attaches to TCX: by replacing the program of the pinned link, if that is on the
+    /// Attaches to TCX ingress: by replacing the program of the pinned link, if that is on the
     /// device, else by a new link, which is pinned.
     pub(super) fn attach_tc(
         self,
         program: &mut SchedClassifier,
-        direction: TcAttachType,
         undo: &mut Undo,
     ) -> Result<(), DatapathError> {
         if let Some(link) = PinnedLink::open(&self.pin).pin("open pinned link", &self.pin)? {
@@ -123,7 +122,7 @@ impl Hook<'_> {
         }
         let options = TcAttachOptions::TcxOrder(LinkOrder::default());
         let id = program
-            .attach_with_options(&self.device.name, direction, options)
+            .attach_with_options(&self.device.name, TcAttachType::Ingress, options)
             .map_err(|e| self.failed(e))?;
         let link = program.take_link(id).map_err(|e| self.failed(e))?;
         let link = link.try_into().map_err(|e: LinkError| self.failed(e))?;

@@ -17,9 +17,8 @@ pub struct Paths {
 
 /// Link of the XDP program on the underlay.
 pub(super) const UNDERLAY_XDP: &str = "underlay_xdp";
-/// Links of the TC programs on the underlay, ingress and egress.
+/// Link of the TC program on the underlay.
 pub(super) const FROM_UNDERLAY: &str = "from_underlay";
-pub(super) const TO_UNDERLAY: &str = "to_underlay";
 /// Link of the TC program on the fallback device.
 pub(super) const FROM_FALLBACK: &str = "from_fallback";
 /// Links of the TC programs on the endpoints' devices: this and the device's name.
