@@ -2,6 +2,8 @@
 //! outcome into an action; tests on the host call the same functions.
 
 pub mod endpoint;
+pub mod flood;
+pub mod guard;
 pub mod tunnel;
 pub mod underlay;
 

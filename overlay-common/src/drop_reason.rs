@@ -98,6 +98,8 @@ labelled! {
         BadNeighbor = 31 => "bad_neighbor",
         /// The inner IP header is malformed.
         BadInner = 32 => "bad_inner",
+        /// The outer destination is another network's multicast group.
+        OuterDestination = 33 => "outer_destination",
     }
 }
 

@@ -4,10 +4,11 @@ pub mod arp;
 pub mod checksum;
 pub mod encap;
 pub mod flow;
+pub mod udp;
 
 use network_types::arp::ArpHdr;
 use network_types::eth::EthHdr;
-use network_types::ip::Ipv4Hdr;
+use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 use network_types::udp::UdpHdr;
 use network_types::vxlan::VxlanHdr;
 
@@ -45,7 +46,7 @@ macro_rules! headers {
         unsafe impl Header for $type {}
     )+ };
 }
-headers!(EthHdr, Ipv4Hdr, UdpHdr, VxlanHdr, ArpHdr, u8);
+headers!(EthHdr, Ipv4Hdr, Ipv6Hdr, UdpHdr, VxlanHdr, ArpHdr, u8);
 
 /// A frame from its Ethernet header on.
 pub trait Packet {

@@ -6,7 +6,7 @@ use overlay_common::DropReason;
 use overlay_common::decide::Tables;
 use overlay_common::decide::endpoint::{self, Forward};
 use overlay_common::decide::tunnel;
-use overlay_common::decide::underlay::{self, Outer, Vxlan};
+use overlay_common::decide::underlay::{self, Outer, Receivers, Vxlan};
 use overlay_common::layout::{
     AllowedKey, EndpointValue, FdbKey, FdbValue, NeighborKey, NeighborValue, PeerValue,
     TunnelValue, VniValue, Vtep,
@@ -118,7 +118,7 @@ fn unicast_costs_few_lookups() {
     };
     assert_eq!(tables.0.get(), 0);
     let delivery = underlay::admit(&frame[..], 50, &vxlan, &tables).unwrap();
-    assert_eq!(delivery.ifindex, 5);
+    assert_eq!(delivery.receivers, Receivers::One { ifindex: 5 });
     assert_eq!(tables.0.get(), 3);
 
     let tables = Counted::default();
@@ -156,7 +156,7 @@ proptest! {
         if let Ok(Outer::Vxlan(vxlan)) = underlay::classify(&frame[..], &vtep())
             && let Ok(delivery) = underlay::admit(&frame[..], 50, &vxlan, &Counted::default())
         {
-            prop_assert_eq!(vxlan, Vxlan { source: IpKey::v4(PEER), vni: VNI });
+            prop_assert_eq!(vxlan, Vxlan { source: IpKey::v4(PEER), destination: IpKey::v4(US), vni: VNI });
             prop_assert_eq!(delivery.inner.source, REMOTE);
             prop_assert_eq!(delivery.inner.destination, LOCAL);
         }

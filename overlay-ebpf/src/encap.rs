@@ -39,6 +39,7 @@ pub fn run(ctx: &TcContext) -> Result<Encap, Refusal> {
                 .map_err(|_| refuse(DropReason::Truncated, 0))?;
             Ok(Encap::Answer)
         }
+        Forward::Flood => Err(refuse(DropReason::FloodDisabled, 0)),
         Forward::Remote { peer, stats } => {
             let Some(tunnel) = TUNNELS.get(peer) else {
                 return Err(refuse(DropReason::NoRoute, peer));

@@ -15,6 +15,7 @@ mod decap;
 mod encap;
 mod fallback;
 mod filter;
+mod guard;
 mod maps;
 mod tunnel;
 mod verdict;
@@ -34,7 +35,7 @@ mod programs {
     use crate::encap::Encap;
     use crate::filter::Filter;
     use crate::verdict;
-    use crate::{decap, encap, fallback, filter};
+    use crate::{decap, encap, fallback, filter, guard};
 
     /// XDP on the underlay: junk is dropped before the kernel makes an skb of it.
     #[xdp]
@@ -77,6 +78,15 @@ mod programs {
         match fallback::run(&ctx) {
             Ok(ifindex) => verdict::redirect_peer(ifindex),
             Err(refusal) => verdict::drop(&ctx, Direction::Rx, refusal),
+        }
+    }
+
+    /// TC egress on the underlay: VXLAN that a process of this host made goes nowhere.
+    #[classifier]
+    pub fn to_underlay(ctx: TcContext) -> i32 {
+        match guard::run(&ctx) {
+            Ok(()) => verdict::NEXT,
+            Err(refusal) => verdict::drop(&ctx, Direction::Tx, refusal),
         }
     }
 

@@ -7,4 +7,5 @@ mod frames;
 mod from_endpoint;
 mod from_fallback;
 mod from_underlay;
+mod to_underlay;
 mod underlay_filter;

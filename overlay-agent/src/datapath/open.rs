@@ -11,7 +11,6 @@ use overlay_common::maps::{
     ALL, FROM_ENDPOINT, FROM_FALLBACK, FROM_UNDERLAY, TO_UNDERLAY, UNDERLAY_FILTER,
 };
 use overlay_common::net::IpKey;
-use rand::Rng as _;
 use tracing::info;
 
 use super::attach::{self, Hook, Undo};
@@ -133,6 +132,7 @@ impl Datapath {
             program: FROM_ENDPOINT,
             device: &link,
             pin: self.paths.endpoint_link(device),
+            way: TcAttachType::Ingress,
         }
         .attach_guard(&self.netlink, program, &mut Undo::default())
         .await?;
@@ -199,7 +199,7 @@ fn attach_underlay(
     paths: &Paths,
     undo: &mut Undo,
 ) -> Result<(), DatapathError> {
-    for (program, pin, direction) in [
+    for (program, pin, way) in [
         (FROM_UNDERLAY, paths::FROM_UNDERLAY, TcAttachType::Ingress),
         (TO_UNDERLAY, paths::TO_UNDERLAY, TcAttachType::Egress),
     ] {
@@ -207,8 +207,9 @@ fn attach_underlay(
             program,
             device,
             pin: paths.link(pin),
+            way,
         }
-        .attach_tc(classifier(ebpf, program)?, direction, undo)?;
+        .attach_tc(classifier(ebpf, program)?, undo)?;
     }
     Ok(())
 }
@@ -256,6 +257,7 @@ impl Loading<'_> {
             program: FROM_FALLBACK,
             device: &fallback,
             pin: self.paths.link(paths::FROM_FALLBACK),
+            way: TcAttachType::Ingress,
         }
         .attach_guard(self.netlink, classifier(&mut ebpf, FROM_FALLBACK)?, undo)
         .await?;
@@ -305,16 +307,16 @@ impl Loading<'_> {
     fn vtep(&self, tables: &Tables) -> Result<Vtep, DatapathError> {
         let Vteps { ip4, ip6 } = self.settings.underlay.vteps;
         let mark = match tables.vtep()?.mark {
-            0 => rand::rng().random_range(1..=u32::MAX),
+            0 => rand::random::<u32>() | 1,
             mark => mark,
         };
         Ok(Vtep {
             ip4: ip_key(ip4),
             ip6: ip_key(ip6),
-            mark,
             port: self.settings.port.into(),
             fallback_ifindex: self.fallback_ifindex,
             log_drops: self.settings.log_drops.into(),
+            mark,
             ..Vtep::default()
         })
     }
@@ -349,7 +351,8 @@ impl Loading<'_> {
                 program: FROM_ENDPOINT,
                 device: &link,
                 pin,
-                }
+                way: TcAttachType::Ingress,
+            }
             .attach_guard(self.netlink, program, undo)
             .await?;
             if tables.has_endpoint(link.ifindex)? {

@@ -2,7 +2,7 @@
 
 use super::{Refusal, Tables};
 use crate::DropReason;
-use crate::layout::{EndpointValue, FdbKey, NeighborKey, PeerIndex};
+use crate::layout::{EndpointValue, FdbKey, NeighborKey, PeerIndex, endpoint_flags};
 use crate::net::{IpKey, MacAddr};
 use crate::packet::arp::{Arp, Operation};
 use crate::packet::{
@@ -18,6 +18,8 @@ pub enum Forward {
     Remote { peer: PeerIndex, stats: u32 },
     /// Back to the sender: its question answered.
     Answer { arp: Arp, mac: MacAddr },
+    /// To everybody on the network, as its flood mode has it.
+    Flood,
 }
 
 /// Decides by the inner headers. `tagged` says that the driver took a VLAN tag off.
@@ -53,15 +55,15 @@ pub fn forward<P: Packet + ?Sized, T: Tables>(
         if arp.operation == Operation::Request {
             return match answer(&arp, endpoint, tables) {
                 Some(mac) => Ok((ethernet, Forward::Answer { arp, mac })),
-                None => refuse(DropReason::UnknownNeighbor),
+                None => not_unicast(ethernet, endpoint, DropReason::UnknownNeighbor),
             };
         }
     }
     if ethernet.destination.is_multicast() {
-        return refuse(DropReason::FloodDisabled);
+        return not_unicast(ethernet, endpoint, DropReason::FloodDisabled);
     }
     let Some(entry) = tables.fdb(&FdbKey::new(vni, ethernet.destination)) else {
-        return refuse(DropReason::UnknownDestination);
+        return not_unicast(ethernet, endpoint, DropReason::UnknownDestination);
     };
     let forward = if entry.ifindex == 0 {
         Forward::Remote {
@@ -75,6 +77,19 @@ pub fn forward<P: Packet + ?Sized, T: Tables>(
         }
     };
     Ok((ethernet, forward))
+}
+
+/// A frame that no table has one receiver for: flooded where the network floods, else dropped.
+#[inline(always)]
+fn not_unicast(
+    ethernet: Ethernet,
+    endpoint: &EndpointValue,
+    reason: DropReason,
+) -> Result<(Ethernet, Forward), Refusal> {
+    if endpoint.flags & endpoint_flags::FLOODS == 0 {
+        return Err(Refusal::new(reason, endpoint.vni, 0));
+    }
+    Ok((ethernet, Forward::Flood))
 }
 
 /// Who has the target address; never the asker itself, whose probe for duplicates of its own

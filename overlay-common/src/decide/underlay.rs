@@ -4,8 +4,8 @@ use network_types::ip::Ipv4Hdr;
 use network_types::udp::UdpHdr;
 use network_types::vxlan::VxlanHdr;
 
-use super::{Refusal, Tables};
-use crate::layout::{FdbKey, NeighborKey, Vtep};
+use super::{Refusal, Tables, flood};
+use crate::layout::{FdbKey, FloodMode, NeighborKey, Vtep};
 use crate::net::IpKey;
 use crate::packet::arp::{Arp, Operation};
 use crate::packet::checksum::{fold, ipv4_sum};
@@ -35,7 +35,21 @@ pub enum Outer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Vxlan {
     pub source: IpKey,
+    /// This host's VTEP address or a multicast group.
+    pub destination: IpKey,
     pub vni: u32,
+}
+
+impl Vxlan {
+    /// Whether the frame is meant for this host. One to a group is if the group is that of its
+    /// network.
+    #[inline(always)]
+    pub fn is_for_us<T: Tables>(&self, tables: &T) -> bool {
+        !self.destination.is_multicast()
+            || tables
+                .vni(self.vni)
+                .is_some_and(|network| network.group == self.destination)
+    }
 }
 
 /// Tells VXLAN for this VTEP from everything else, and the malformed from the well-formed.
@@ -52,7 +66,12 @@ pub fn classify<P: Packet + ?Sized>(packet: &P, vtep: &Vtep) -> Result<Outer, Dr
     };
     // The shortest header length of a version 4 header is 5 words.
     let words = usize::from(ip.vihl.wrapping_sub(0x40));
-    if !(5..16).contains(&words) || ip.proto != IPPROTO_UDP || IpKey::v4(ip.dst_addr) != vtep.ip4 {
+    let destination = IpKey::v4(ip.dst_addr);
+    let to_group = destination.is_multicast();
+    if !(5..16).contains(&words)
+        || ip.proto != IPPROTO_UDP
+        || (destination != vtep.ip4 && !to_group)
+    {
         return Ok(Outer::Foreign);
     }
     let fragment = u16::from_be_bytes(ip.frags);
@@ -72,7 +91,11 @@ pub fn classify<P: Packet + ?Sized>(packet: &P, vtep: &Vtep) -> Result<Outer, Dr
     if words != 5 {
         return Ok(Outer::Fallback(FallbackCause::OuterOptions));
     }
-    vxlan(packet, &ip, &udp)
+    match vxlan(packet, &ip, &udp) {
+        // Nobody knows whose group it is.
+        Err(_) if to_group => Ok(Outer::Foreign),
+        outer => outer,
+    }
 }
 
 /// The rest of [`classify`]: a whole datagram, without IP options, to our port.
@@ -113,6 +136,7 @@ fn vxlan<P: Packet + ?Sized>(packet: &P, ip: &Ipv4Hdr, udp: &UdpHdr) -> Result<O
     }
     Ok(Outer::Vxlan(Vxlan {
         source: IpKey::v4(ip.src_addr),
+        destination: IpKey::v4(ip.dst_addr),
         vni,
     }))
 }
@@ -130,11 +154,19 @@ pub fn filter<T: Tables>(vxlan: &Vxlan, tables: &T) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Who gets a tunnelled frame. Never a peer: whoever flooded it has sent it to them, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receivers {
+    /// The endpoint behind this host side of a veth.
+    One { ifindex: u32 },
+    /// Every endpoint of the network on this host.
+    Everyone { vni: u32 },
+}
+
 /// A tunnelled frame that may be delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delivery {
-    /// Host side of the receiving endpoint's veth.
-    pub ifindex: u32,
+    pub receivers: Receivers,
     /// Slot in STATS.
     pub stats: u32,
     pub inner: Ethernet,
@@ -154,6 +186,9 @@ pub fn admit<P: Packet + ?Sized, T: Tables>(
         return Err(Refusal::unattributed(DropReason::UnknownPeer));
     };
     let peer = peer.index;
+    if !vxlan.is_for_us(tables) {
+        return Err(Refusal::new(DropReason::OuterDestination, 0, peer));
+    }
     let Some(inner) = Ethernet::read(packet, offset) else {
         return Err(Refusal::new(DropReason::Truncated, 0, peer));
     };
@@ -166,26 +201,54 @@ pub fn admit<P: Packet + ?Sized, T: Tables>(
     if source.peer != peer {
         return Err(Refusal::new(DropReason::InnerSource, vni, peer));
     }
-    let destination = if inner.destination.is_multicast() {
-        arp_target(packet, offset, vni, inner, tables).ok_or(Refusal::new(
-            DropReason::FloodDisabled,
-            vni,
-            peer,
-        ))?
-    } else {
-        FdbKey::new(vni, inner.destination)
+    let receivers = match receiver(packet, offset, vni, inner, tables) {
+        Ok(ifindex) => Receivers::One { ifindex },
+        Err(reason) => {
+            flooded(vni, reason, tables).ok_or(Refusal::new(reason, vni, peer))?
+        }
     };
-    let Some(destination) = tables.fdb(&destination) else {
-        return Err(Refusal::new(DropReason::UnknownDestination, vni, peer));
-    };
-    if destination.ifindex == 0 {
-        return Err(Refusal::new(DropReason::NotLocal, vni, peer));
-    }
     Ok(Delivery {
-        ifindex: destination.ifindex,
+        receivers,
         stats: source.stats,
         inner,
     })
+}
+
+/// The one endpoint here that a frame is for, or why there is none.
+#[inline(always)]
+fn receiver<P: Packet + ?Sized, T: Tables>(
+    packet: &P,
+    offset: usize,
+    vni: u32,
+    inner: Ethernet,
+    tables: &T,
+) -> Result<u32, DropReason> {
+    let multicast = inner.destination.is_multicast();
+    let key = if multicast {
+        arp_target(packet, offset, vni, inner, tables).ok_or(DropReason::FloodDisabled)?
+    } else {
+        FdbKey::new(vni, inner.destination)
+    };
+    let Some(destination) = tables.fdb(&key) else {
+        return Err(DropReason::UnknownDestination);
+    };
+    match destination.ifindex {
+        // A question for an endpoint elsewhere is still a broadcast.
+        0 if multicast => Err(DropReason::FloodDisabled),
+        0 => Err(DropReason::NotLocal),
+        ifindex => Ok(ifindex),
+    }
+}
+
+/// The receivers of a frame that is for nobody in particular, on a network that floods.
+#[inline(always)]
+fn flooded<T: Tables>(vni: u32, reason: DropReason, tables: &T) -> Option<Receivers> {
+    let spread = matches!(
+        reason,
+        DropReason::FloodDisabled | DropReason::UnknownDestination
+    );
+    let floods = spread && flood::mode(&tables.vni(vni)?) != FloodMode::Drop;
+    floods.then_some(Receivers::Everyone { vni })
 }
 
 /// A peer without our data path asks by broadcast: the question goes to the one endpoint that

@@ -69,6 +69,7 @@ impl Programs {
             maps::FROM_UNDERLAY,
             maps::FROM_ENDPOINT,
             maps::FROM_FALLBACK,
+            maps::TO_UNDERLAY,
         ] {
             let program: &mut SchedClassifier = ebpf.program_mut(name).unwrap().try_into().unwrap();
             program.load().unwrap_or_else(|e| panic!("{name}: {e}"));
