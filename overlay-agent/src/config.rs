@@ -63,7 +63,12 @@ pub struct Settings {
     pub store_prefix: Option<String>,
     /// Address that other hosts send to; once for IPv4 and once for IPv6, or both with a comma
     /// between them [default: the underlay's]
-    #[arg(long, env = "OVERLAY_ADVERTISE", value_name = "IP", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "OVERLAY_ADVERTISE",
+        value_name = "IP",
+        value_delimiter = ','
+    )]
     #[serde(default, deserialize_with = "outer::addresses")]
     pub advertise: Option<Vec<IpAddr>>,
     /// Network device towards the other hosts [default: the one with the advertised address,

@@ -109,7 +109,6 @@ impl Host {
         command
             .envs(environment.iter().copied())
             .args(["run", "--underlay", UNDERLAY])
-            .args(["--advertise", &self.ip().to_string()])
             .args(["--node-name", self.label()])
             .args(["--metrics-addr", &METRICS.to_string()])
             .args(more);

@@ -13,6 +13,7 @@ mod harness;
 mod interop;
 mod isolation;
 mod mistakes;
+mod moves;
 mod overlay;
 mod prometheus;
 mod store_http;

@@ -67,7 +67,11 @@ pub(super) fn addresses<'de, D: Deserializer<'de>>(
         parsed.map_err(|_| de::Error::custom(format!("`{ip}` is not an IP address")))
     };
     match Written::deserialize(deserializer)? {
-        Written::Text(text) => text.split(',').map(parse).collect::<Result<_, _>>().map(Some),
+        Written::Text(text) => text
+            .split(',')
+            .map(parse)
+            .collect::<Result<_, _>>()
+            .map(Some),
         Written::List(list) => Ok(Some(list)),
     }
 }

@@ -50,7 +50,7 @@ fn a_file_beats_the_default_and_a_flag_the_file() {
 
 #[test]
 fn advertised_addresses_are_lists() {
-    let both = ["192.0.2.1".parse().unwrap(), "fd00::1".parse().unwrap()];
+    let both: [IpAddr; 2] = ["192.0.2.1".parse().unwrap(), "fd00::1".parse().unwrap()];
     for arguments in [
         &["--advertise=192.0.2.1,fd00::1"][..],
         &["--advertise", "192.0.2.1", "--advertise", "fd00::1"],
@@ -66,7 +66,10 @@ fn advertised_addresses_are_lists() {
     }
     assert_eq!(resolve(&[], "").advertise, [] as [IpAddr; 0]);
     let message = refusal("\nadvertise = \"192.0.2.1, here\"");
-    assert!(message.starts_with("test.toml:2: ") && message.contains("here"), "{message}");
+    assert!(
+        message.starts_with("test.toml:2: ") && message.contains("here"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -35,14 +35,16 @@ impl Agent {
         let mut datapath = self.datapath.lock().await;
         datapath.set_vteps(now.vteps)?;
         self.hops.set_vteps(now.vteps);
-        self.vteps.send_if_modified(|current| {
-            let changed = *current != now.vteps;
-            if changed {
-                tracing::info!(before = %current, now = %now.vteps, "this host's address has changed");
+        let before = *self.vteps.borrow();
+        if before != now.vteps {
+            tracing::info!(%before, now = %now.vteps, "this host's address has changed");
+            // Connections from an address that is gone would hang.
+            if let Err(error) = self.registry.client().reconnect() {
+                let error = format!("{:#}", anyhow::Error::from(error));
+                tracing::warn!(error, "the connections to the store stay");
             }
-            *current = now.vteps;
-            changed
-        });
+            self.vteps.send_replace(now.vteps);
+        }
         match &now.link {
             Some(link) => Ok(datapath.follow_underlay(link)?),
             None => Ok(()),

@@ -176,7 +176,10 @@ impl Datapath {
         }
         self.xdp = xdp::attach(filter, self.mode, link, &self.paths, undo)?;
         self.underlay = link.ifindex;
-        info!(underlay = link.name, "the underlay device was made anew: attached again");
+        info!(
+            underlay = link.name,
+            "the underlay device was made anew: attached again"
+        );
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use overlay_common::layout::{PeerIndex, PeerValue, TunnelValue, tunnel_flags};
 use overlay_common::maps::MAX_TUNNELS;
 use overlay_common::net::{IpKey, MacAddr};
-use overlay_common::packet::encap::Template;
+use overlay_common::packet::encap::{Ends, Template};
 
 use super::{OVERHEAD, OVERHEAD_V6, PeerEnd, Problem, World};
 use crate::config::Dscp;
@@ -79,7 +79,10 @@ impl Peers {
             peers.nodes.insert(id, index);
             // It may send from any of its addresses.
             for &ip in node.vteps.iter().filter(|ip| !world.vteps.contains(**ip)) {
-                let owner = *peers.addresses.entry(ip.into()).or_insert(PeerValue { index });
+                let owner = *peers
+                    .addresses
+                    .entry(ip.into())
+                    .or_insert(PeerValue { index });
                 if owner.index != index {
                     peers.shares(owner.index, node, ip, problems);
                 }
@@ -164,25 +167,23 @@ fn tunnel(world: &World<'_>, end: &PeerEnd, hop: &NextHop) -> Option<TunnelValue
     } else {
         0
     };
-    let family = if end.address.is_ipv6() {
-        tunnel_flags::IPV6
-    } else {
-        0
-    };
+    let source = world.vteps.towards(end.address)?;
+    let ends = Ends::new(source.into(), end.address.into())?;
+    let family = if ends.is_v6() { tunnel_flags::IPV6 } else { 0 };
+    let resolved = hop.mac.map_or(0, |_| tunnel_flags::RESOLVED);
     let template = Template {
         source_mac: hop.source_mac,
         next_hop: hop.mac.unwrap_or(MacAddr([0; 6])),
-        source: world.vteps.towards(end.address)?,
-        destination: end.address,
+        ends,
         port: end.port,
         ttl: outer.ttl,
         tos,
     };
     Some(TunnelValue {
         header: template.to_bytes(),
-        header_len: template.header_len() as u32,
+        header_len: ends.header_len() as u32,
         ifindex: hop.ifindex,
-        flags: hop.mac.map_or(0, |_| tunnel_flags::RESOLVED) | family | checksum | dscp,
+        flags: family | resolved | checksum | dscp,
         mtu: hop.mtu,
     })
 }
@@ -228,7 +229,7 @@ fn index_of(rows: &Rows, ip: IpAddr) -> Option<PeerIndex> {
         return None;
     }
     let is_its_own = if let Some(tunnel) = rows.tunnels.get(&index) {
-        destination(tunnel) == ip.into()
+        tunnel.outer().destination() == ip.into()
     } else {
         rows.peers
             .values()
@@ -237,17 +238,4 @@ fn index_of(rows: &Rows, ip: IpAddr) -> Option<PeerIndex> {
             == 1
     };
     is_its_own.then_some(index)
-}
-
-/// Where a tunnel goes.
-pub(super) fn destination(tunnel: &TunnelValue) -> IpKey {
-    let header = &tunnel.header;
-    if tunnel.flags & tunnel_flags::IPV6 == 0 {
-        let mut ip = [0; 4];
-        ip.copy_from_slice(&header[30..34]);
-        return IpKey::v4(ip);
-    }
-    let mut ip = [0; 16];
-    ip.copy_from_slice(&header[38..54]);
-    IpKey::v6(ip)
 }

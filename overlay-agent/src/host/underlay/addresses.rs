@@ -18,10 +18,7 @@ pub(super) struct Found {
 }
 
 /// The global addresses of a device, in the kernel's order.
-pub(super) async fn of_device(
-    netlink: &Netlink,
-    ifindex: u32,
-) -> Result<Vec<Found>, NetlinkError> {
+pub(super) async fn of_device(netlink: &Netlink, ifindex: u32) -> Result<Vec<Found>, NetlinkError> {
     let messages: Vec<AddressMessage> = netlink
         .handle
         .address()
@@ -36,10 +33,13 @@ pub(super) async fn of_device(
 
 fn found(message: &AddressMessage) -> Option<Found> {
     let ip = global_address(message)?;
-    let flags = message.attributes.iter().find_map(|attribute| match attribute {
-        AddressAttribute::Flags(flags) => Some(*flags),
-        _ => None,
-    });
+    let flags = message
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            AddressAttribute::Flags(flags) => Some(*flags),
+            _ => None,
+        });
     let unfit = match ip {
         IpAddr::V4(_) => AddressFlags::Deprecated,
         // The bit of a secondary IPv4 address is that of a temporary IPv6 address (RFC 8981).
@@ -71,7 +71,9 @@ pub(super) fn select(in_use: Vteps, found: &[Found]) -> Vteps {
     };
     let ip4 = one(in_use.ip4.map(IpAddr::V4), IpAddr::is_ipv4);
     let ip6 = one(in_use.ip6.map(IpAddr::V6), IpAddr::is_ipv6);
-    ip4.into_iter().chain(ip6).fold(Vteps::default(), Vteps::with)
+    ip4.into_iter()
+        .chain(ip6)
+        .fold(Vteps::default(), Vteps::with)
 }
 
 #[cfg(test)]
