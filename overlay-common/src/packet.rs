@@ -4,6 +4,9 @@ pub mod arp;
 pub mod checksum;
 pub mod encap;
 pub mod flow;
+pub mod icmp;
+pub mod ip;
+pub mod nd;
 pub mod udp;
 
 use network_types::arp::ArpHdr;
@@ -27,6 +30,9 @@ pub const ETHERTYPE_ARP: u16 = 0x0806;
 pub const ETHERTYPE_VLAN: u16 = 0x8100;
 pub const ETHERTYPE_IPV6: u16 = 0x86dd;
 pub const ETHERTYPE_QINQ: u16 = 0x88a8;
+pub const ETHERTYPE_MPLS: u16 = 0x8847;
+/// MPLS with an upstream-assigned label (RFC 5332).
+pub const ETHERTYPE_MPLS_UPSTREAM: u16 = 0x8848;
 /// Below this the field is the length of an 802.3 frame (IEEE 802.3, clause 3.2.6).
 pub const ETHERTYPE_MIN: u16 = 0x0600;
 
@@ -47,6 +53,9 @@ macro_rules! headers {
     )+ };
 }
 headers!(EthHdr, Ipv4Hdr, Ipv6Hdr, UdpHdr, VxlanHdr, ArpHdr, u8);
+
+// SAFETY: bytes.
+unsafe impl<const N: usize> Header for [u8; N] {}
 
 /// A frame from its Ethernet header on.
 pub trait Packet {

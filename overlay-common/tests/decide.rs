@@ -3,15 +3,16 @@
 use std::cell::Cell;
 
 use overlay_common::DropReason;
-use overlay_common::decide::Tables;
-use overlay_common::decide::endpoint::{self, Forward};
+use overlay_common::decide::endpoint::{self, Forward, Sender};
 use overlay_common::decide::tunnel;
 use overlay_common::decide::underlay::{self, Outer, Receivers, Vxlan};
+use overlay_common::decide::{Refusal, Tables};
 use overlay_common::layout::{
     AllowedKey, EndpointValue, FdbKey, FdbValue, NeighborKey, NeighborValue, PeerValue,
     TunnelValue, VniValue, Vtep,
 };
 use overlay_common::net::{IpKey, MacAddr};
+use overlay_common::packet::Ethernet;
 use proptest::prelude::*;
 
 const VNI: u32 = 42;
@@ -77,8 +78,19 @@ fn endpoint() -> EndpointValue {
     EndpointValue {
         vni: VNI,
         mac: LOCAL,
+        ip4: [10, 0, 0, 1],
         ..EndpointValue::default()
     }
+}
+
+fn send(frame: &[u8], tables: &Counted) -> Result<(Ethernet, Forward), Refusal> {
+    let sender = Sender {
+        ifindex: 5,
+        endpoint: &endpoint(),
+        tagged: false,
+        vtep: &vtep(),
+    };
+    endpoint::forward(frame, &sender, tables)
 }
 
 /// An inner IPv4 frame.
@@ -123,7 +135,7 @@ fn unicast_costs_few_lookups() {
 
     let tables = Counted::default();
     let frame = inner(LOCAL, REMOTE);
-    let (_, forward) = endpoint::forward(&frame[..], &endpoint(), false, &tables).unwrap();
+    let (_, forward) = send(&frame, &tables).unwrap();
     assert_eq!(forward, Forward::Remote { peer: 1, stats: 1 });
     assert_eq!(tables.0.get(), 1);
 }
@@ -166,14 +178,14 @@ proptest! {
     #[test]
     fn endpoints_send_from_their_own_mac(bytes in prop::collection::vec(any::<u8>(), 0..128), gso: u16) {
         let tables = Counted::default();
-        if let Ok((ethernet, _)) = endpoint::forward(&bytes[..], &endpoint(), false, &tables) {
+        if let Ok((ethernet, _)) = send(&bytes, &tables) {
             prop_assert_eq!(ethernet.source, LOCAL);
         }
         let mut own = bytes;
         own.resize(own.len().max(14), 0);
         own[6..12].copy_from_slice(&LOCAL.0);
         let tunnel = TunnelValue { header_len: 50, mtu: 1500, ..TunnelValue::NONE };
-        if let Ok((ethernet, Forward::Remote { .. })) = endpoint::forward(&own[..], &endpoint(), false, &tables) {
+        if let Ok((ethernet, Forward::Remote { .. })) = send(&own, &tables) {
             let _ = tunnel::path(&own[..], ethernet, u32::from(gso), &tunnel);
         }
     }

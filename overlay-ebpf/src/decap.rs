@@ -4,7 +4,7 @@ use aya_ebpf::bindings::bpf_adj_room_mode::BPF_ADJ_ROOM_MAC;
 use aya_ebpf::bindings::{BPF_F_ADJ_ROOM_DECAP_L3_IPV6, BPF_F_ADJ_ROOM_FIXED_GSO};
 use aya_ebpf::programs::TcContext;
 use overlay_common::decide::Refusal;
-use overlay_common::decide::underlay::{self, Family, Outer};
+use overlay_common::decide::underlay::{self, Family, Outer, Receivers};
 use overlay_common::packet::OVERHEAD_V4;
 use overlay_common::{DropReason, FallbackCause};
 
@@ -15,7 +15,7 @@ use crate::verdict;
 pub enum Decap {
     Foreign,
     Fallback(FallbackCause),
-    Deliver { ifindex: u32 },
+    Deliver(Receivers),
 }
 
 /// `PACKET_OTHERHOST` of `linux/if_packet.h`: for another MAC, seen in promiscuous mode.
@@ -39,7 +39,8 @@ pub fn run(ctx: &TcContext) -> Result<Decap, Refusal> {
     let vxlan = match underlay::classify(&frame, vtep).map_err(Refusal::unattributed)? {
         Outer::Foreign => return Ok(Decap::Foreign),
         Outer::Fallback(cause) => return Ok(Decap::Fallback(cause)),
-        Outer::Vxlan(vxlan) => vxlan,
+        Outer::Vxlan(vxlan) if vxlan.is_for_us(&KernelTables) => vxlan,
+        Outer::Vxlan(_) => return Ok(Decap::Foreign),
     };
     let delivery = underlay::admit(&frame, OVERHEAD_V4, &vxlan, &KernelTables)?;
     let family = match underlay::decapsulable(&frame, delivery.inner, frame.gso_size() != 0) {
@@ -57,9 +58,7 @@ pub fn run(ctx: &TcContext) -> Result<Decap, Refusal> {
     ctx.store(0, &delivery.inner.to_bytes(), 0)
         .map_err(|_| Refusal::new(DropReason::DecapFailed, vxlan.vni, 0))?;
     verdict::count_received(delivery.stats, segments, ctx.len());
-    Ok(Decap::Deliver {
-        ifindex: delivery.ifindex,
-    })
+    Ok(Decap::Deliver(delivery.receivers))
 }
 
 /// Takes the 50 bytes after the Ethernet header out; the kernel refuses before it changes

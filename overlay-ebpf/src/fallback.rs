@@ -7,7 +7,7 @@ use aya_ebpf::helpers::{bpf_skb_get_tunnel_key, bpf_skb_set_tunnel_key};
 use aya_ebpf::programs::TcContext;
 use overlay_common::DropReason;
 use overlay_common::decide::Refusal;
-use overlay_common::decide::underlay::{self, Vxlan};
+use overlay_common::decide::underlay::{self, Receivers, Vxlan};
 use overlay_common::layout::TunnelValue;
 use overlay_common::net::IpKey;
 use overlay_common::packet::encap::{destination, source};
@@ -19,9 +19,9 @@ use crate::verdict;
 const TTL: u8 = 64;
 const KEY_LEN: u32 = size_of::<bpf_tunnel_key>() as u32;
 
-/// Checks a frame that the vxlan device took out of its tunnel; the interface to deliver it to.
+/// Checks a frame that the vxlan device took out of its tunnel; who gets it.
 #[inline(always)]
-pub fn run(ctx: &TcContext) -> Result<u32, Refusal> {
+pub fn run(ctx: &TcContext) -> Result<Receivers, Refusal> {
     // SAFETY: plain integers, for which zero is a value.
     let mut key: bpf_tunnel_key = unsafe { zeroed() };
     // SAFETY: the key is `KEY_LEN` bytes.
@@ -31,14 +31,17 @@ pub fn run(ctx: &TcContext) -> Result<u32, Refusal> {
     // SAFETY: without BPF_F_TUNINFO_IPV6 the helper has filled in the IPv4 variant, in host
     // byte order.
     let remote = unsafe { key.__bindgen_anon_1.remote_ipv4 };
+    // SAFETY: as above.
+    let local = unsafe { key.__bindgen_anon_3.local_ipv4 };
     let vxlan = Vxlan {
         source: IpKey::v4(remote.to_be_bytes()),
+        destination: IpKey::v4(local.to_be_bytes()),
         vni: key.tunnel_id,
     };
     let frame = SkbFrame::new(ctx);
     let delivery = underlay::admit(&frame, 0, &vxlan, &KernelTables)?;
     verdict::count_received(delivery.stats, frame.segments(), frame.len());
-    Ok(delivery.ifindex)
+    Ok(delivery.receivers)
 }
 
 /// Tells the vxlan device where to send a frame: same addresses as the fast path's headers.

@@ -97,6 +97,22 @@ pub fn vtep() -> Option<&'static Vtep> {
     VTEP.get(0)
 }
 
+/// Who gets what a network floods.
+#[inline(always)]
+pub fn flood(vni: u32) -> Option<*const FloodValue> {
+    FLOODS.get_ptr(vni)
+}
+
+/// The flood clock of a network, made when there is none; `None` when there is no room.
+#[inline(always)]
+pub fn flood_clock(vni: u32) -> Option<*mut u64> {
+    if let Some(clock) = FLOOD_CLOCKS.get_ptr_mut(vni) {
+        return Some(clock);
+    }
+    FLOOD_CLOCKS.insert(vni, 0, 0).ok()?;
+    FLOOD_CLOCKS.get_ptr_mut(vni)
+}
+
 /// The record of the endpoint behind an interface.
 #[inline(always)]
 pub fn endpoint(ifindex: u32) -> Option<EndpointValue> {

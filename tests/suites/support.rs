@@ -160,6 +160,13 @@ pub fn reachable(from: &Container, to: &Container, count: u32) -> Result<()> {
     Ok(())
 }
 
+/// Counters of a host, by name and labels; 0 while there is none.
+pub fn count(host: &Host, name: &str, labels: &[(&str, &str)]) -> Result<u64> {
+    let sum = host.metrics()?.sum(name, labels)?.unwrap_or(0.0);
+    ensure!(sum >= 0.0 && sum.fract() == 0.0, "{name} is {sum}");
+    Ok(sum as u64)
+}
+
 /// MAC of a container's `eth0`.
 pub fn mac_of(netns: &Netns) -> Result<MacAddr> {
     let link = netns.ip(&["-o", "link", "show", "eth0"])?;

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::IpNet;
 use overlay_common::net::MacAddr;
 
-use crate::store::schema::{FloodMode, ParseFloodError, rules};
+use crate::store::schema::rules;
 
 /// A name that is one segment of a key in the store.
 pub(super) fn name(text: &str) -> Result<String, String> {
@@ -61,15 +61,20 @@ pub(super) fn ifname(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// The other modes exist in the store's schema and are not made yet.
-pub(super) fn flood(text: &str) -> Result<FloodMode, String> {
-    match text
+/// An address, or a prefix of them.
+pub(super) fn prefix(text: &str) -> Result<IpNet, String> {
+    let single = text.parse::<IpAddr>().map(IpNet::from);
+    single.or_else(|_| text.parse()).map_err(|_| {
+        "an address or a prefix is wanted, as in 10.0.0.100 or 192.168.0.0/16".to_owned()
+    })
+}
+
+pub(super) fn flood_rate(text: &str) -> Result<u32, String> {
+    let rate: u32 = text
         .parse()
-        .map_err(|error: ParseFloodError| error.to_string())?
-    {
-        FloodMode::Drop => Ok(FloodMode::Drop),
-        FloodMode::Replicate | FloodMode::Multicast(_) => {
-            Err("this version knows only `drop`: broadcast is dropped, ARP is answered".into())
-        }
+        .map_err(|_| "a whole number of packets per second is wanted".to_owned())?;
+    if rate == 0 {
+        return Err("nothing would be flooded: `--flood drop` says so".into());
     }
+    Ok(rate)
 }

@@ -1,15 +1,15 @@
 //! What the data path should hold, given what the store and this host say. Pure.
 
 mod members;
+mod network;
 mod peers;
 mod stats;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use overlay_common::layout::{
-    EndpointValue, FdbKey, FdbValue, FloodMode, NeighborKey, NeighborValue, PeerIndex, VniValue,
-};
+use ipnet::IpNet;
+use overlay_common::layout::{FdbKey, FdbValue, NeighborKey, NeighborValue, PeerIndex, fdb_flags};
 use overlay_common::net::{MacAddr, Vni};
 
 use super::problem::Problem;
@@ -18,9 +18,8 @@ use crate::datapath::rows::Rows;
 use crate::host::nexthop::NextHop;
 use crate::host::underlay::Vteps;
 use crate::store::schema::{
-    self, EndpointId, EndpointPath, EndpointRecord, NetworkRecord, NodeId, NodeRecord,
+    EndpointId, EndpointPath, EndpointRecord, NetworkRecord, NodeId, NodeRecord,
 };
-use members::Member;
 use peers::Peers;
 pub(super) use peers::tunnel_address;
 use stats::Slots;
@@ -64,6 +63,13 @@ pub struct Outer {
     pub udp_checksum: bool,
 }
 
+impl World<'_> {
+    /// The network of a VNI; `None` when no readable record has it.
+    fn network(&self, vni: Vni) -> Option<&NetworkRecord> {
+        self.networks.values().find(|record| record.vni == vni)
+    }
+}
+
 /// An endpoint of this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Local {
@@ -73,6 +79,10 @@ pub struct Local {
     pub mac: MacAddr,
     pub ip4: Option<Ipv4Addr>,
     pub ip6: Option<Ipv6Addr>,
+    /// What it may send from besides these.
+    pub allow_ips: Vec<IpNet>,
+    /// It forwards packets of others.
+    pub forwards: bool,
 }
 
 /// The rows and whatever was left out of them.
@@ -110,7 +120,7 @@ pub fn desired(world: &World<'_>, current: &Rows) -> Desired {
     let mut problems = Vec::new();
     let peers = Peers::assign(world, current, &mut problems);
     let overhead = peers.overhead(world);
-    let vnis = vni_rows(world, overhead, current, &mut problems);
+    let vnis = network::vni_rows(world, overhead, current, &mut problems);
     let members = members::chosen(world, &vnis, &peers, &mut problems);
     let stats = Slots::assign(&vnis, &members, &peers, current, &mut problems);
 
@@ -126,7 +136,11 @@ pub fn desired(world: &World<'_>, current: &Rows) -> Desired {
             stats: stats.slot(member.vni, member.peer),
             generation: 0,
             vni: member.vni.get(),
-            flags: 0,
+            flags: if member.forwards {
+                fdb_flags::FORWARDS
+            } else {
+                0
+            },
         };
         rows.fdb
             .insert(key, with_generation(value, current.fdb.get(&key)));
@@ -142,8 +156,15 @@ pub fn desired(world: &World<'_>, current: &Rows) -> Desired {
             rows.neighbors.insert(key, value);
         }
         if let Some(row) = vnis.get(&member.vni.get()).filter(|_| member.ifindex != 0) {
+            let network = world.network(member.vni);
             rows.endpoints
-                .insert(member.ifindex, endpoint_row(member, row.mtu));
+                .insert(member.ifindex, network::endpoint_row(member, network, row));
+            rows.allowed.extend(network::allowed_rows(member));
+        }
+    }
+    for record in world.networks.values() {
+        if vnis.contains_key(&record.vni.get()) {
+            network::add_gateways(&mut rows, record, stats.slot(record.vni, 0));
         }
     }
     rows.vnis = vnis;
@@ -157,63 +178,6 @@ pub fn desired(world: &World<'_>, current: &Rows) -> Desired {
         problems,
         peers: peers.ends,
         overhead,
-    }
-}
-
-fn vni_rows(
-    world: &World<'_>,
-    overhead: u16,
-    current: &Rows,
-    problems: &mut Vec<Problem>,
-) -> BTreeMap<u32, VniValue> {
-    let mut rows = BTreeMap::new();
-    for Local { vni, .. } in world.local.values() {
-        if rows.contains_key(&vni.get()) {
-            continue;
-        }
-        let network = world.networks.iter().find(|(_, record)| record.vni == *vni);
-        let mtu = |explicit| u32::from(network_mtu(explicit, world.underlay_mtu, overhead));
-        let Some((name, record)) = network else {
-            // Its entry may be unreadable just now: that must not cut its endpoints off.
-            problems.push(Problem::NoNetwork { vni: *vni });
-            let kept = current.vnis.get(&vni.get()).copied();
-            let fresh = || VniValue {
-                mtu: mtu(None),
-                ..VniValue::default()
-            };
-            rows.insert(vni.get(), kept.unwrap_or_else(fresh));
-            continue;
-        };
-        match record.flood {
-            schema::FloodMode::Drop => {}
-            mode @ (schema::FloodMode::Replicate | schema::FloodMode::Multicast(_)) => {
-                problems.push(Problem::FloodMode {
-                    network: name.clone(),
-                    mode: mode.to_string(),
-                });
-            }
-        }
-        let row = VniValue {
-            flood: FloodMode::Drop as u32,
-            mtu: mtu(record.mtu),
-            ..VniValue::default()
-        };
-        rows.insert(vni.get(), row);
-    }
-    rows
-}
-
-fn endpoint_row(member: &Member, mtu: u32) -> EndpointValue {
-    EndpointValue {
-        vni: member.vni.get(),
-        mtu,
-        flags: 0,
-        mac: member.mac,
-        pad: [0; 2],
-        ip4: member.ip4.map_or([0; 4], |ip| ip.octets()),
-        gateway4: [0; 4],
-        ip6: member.ip6.map_or([0; 16], |ip| ip.octets()),
-        gateway6: [0; 16],
     }
 }
 

@@ -178,6 +178,7 @@ impl Agent {
                 record,
                 device,
                 ifindex,
+                mtu: 0,
                 open: false,
                 seen: true,
                 leaving: false,

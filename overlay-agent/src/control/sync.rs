@@ -42,6 +42,7 @@ impl Agent {
         let mut refused = write(&mut datapath, &changes, &mut rows);
         refused.extend(self.open_endpoints(&rows).await);
         drop(datapath);
+        refused.extend(self.fit_endpoints(&rows, trust).await);
 
         let peers = desired.peers.values().map(|peer| peer.address);
         self.hops.set_peers(peers.collect());
@@ -114,6 +115,8 @@ impl Agent {
                     mac: local.record.mac,
                     ip4: local.record.ip4,
                     ip6: local.record.ip6,
+                    allow_ips: local.record.allow_ips.clone(),
+                    forwards: local.record.forwards(),
                 };
                 Some((id.clone(), local))
             })

@@ -203,9 +203,7 @@ pub fn admit<P: Packet + ?Sized, T: Tables>(
     }
     let receivers = match receiver(packet, offset, vni, inner, tables) {
         Ok(ifindex) => Receivers::One { ifindex },
-        Err(reason) => {
-            flooded(vni, reason, tables).ok_or(Refusal::new(reason, vni, peer))?
-        }
+        Err(reason) => flooded(vni, reason, tables).ok_or(Refusal::new(reason, vni, peer))?,
     };
     Ok(Delivery {
         receivers,

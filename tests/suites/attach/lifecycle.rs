@@ -36,6 +36,7 @@ async fn add_endpoint(owner: &Owner, container: &Netns) -> u32 {
         mac: MacAddr([2, 0, 0, 0, 0, 1]),
         mtu: 1450,
         addresses: &["10.0.0.2/24".parse().unwrap()],
+        routes: &[],
     };
     let netlink = Netlink::open().unwrap();
     endpoint::create(&netlink, owner, &new).await.unwrap()

@@ -65,8 +65,9 @@ fn only_vxlan_to_peers_is_refused() {
         pass("a later fragment", later_fragment),
         pass("cut short", datagram(PEER1_IP, PORT)[..40].to_vec()),
     ];
+    let mut programs = Programs::load();
     for case in cases {
-        let programs = Programs::load();
+        programs.reset();
         let run = programs.classify(TO_UNDERLAY, &case.frame, 0);
         assert_eq!(run.verdict, case.verdict, "{}", case.name);
         assert_eq!(run.frame, case.frame, "{}", case.name);

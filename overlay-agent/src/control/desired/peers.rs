@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use overlay_common::layout::{PeerIndex, PeerValue, TunnelValue, tunnel_flags};
 use overlay_common::maps::MAX_TUNNELS;
 use overlay_common::net::{IpKey, MacAddr};
-use overlay_common::packet::encap::{Ends, Template};
+use overlay_common::packet::encap::{Template, destination};
 
 use super::{OVERHEAD, OVERHEAD_V6, PeerEnd, Problem, World};
 use crate::config::Dscp;
@@ -168,22 +168,20 @@ fn tunnel(world: &World<'_>, end: &PeerEnd, hop: &NextHop) -> Option<TunnelValue
         0
     };
     let source = world.vteps.towards(end.address)?;
-    let ends = Ends::new(source.into(), end.address.into())?;
-    let family = if ends.is_v6() { tunnel_flags::IPV6 } else { 0 };
-    let resolved = hop.mac.map_or(0, |_| tunnel_flags::RESOLVED);
     let template = Template {
         source_mac: hop.source_mac,
         next_hop: hop.mac.unwrap_or(MacAddr([0; 6])),
-        ends,
+        source,
+        destination: end.address,
         port: end.port,
         ttl: outer.ttl,
         tos,
     };
     Some(TunnelValue {
         header: template.to_bytes(),
-        header_len: ends.header_len() as u32,
+        header_len: template.header_len(),
         ifindex: hop.ifindex,
-        flags: family | resolved | checksum | dscp,
+        flags: template.flags() | checksum | dscp,
         mtu: hop.mtu,
     })
 }
@@ -229,7 +227,7 @@ fn index_of(rows: &Rows, ip: IpAddr) -> Option<PeerIndex> {
         return None;
     }
     let is_its_own = if let Some(tunnel) = rows.tunnels.get(&index) {
-        tunnel.outer().destination() == ip.into()
+        destination(tunnel) == ip
     } else {
         rows.peers
             .values()
