@@ -48,7 +48,7 @@ impl Agent {
 
     /// Whether this host has a VTEP of the address's family.
     fn underlay_carries(&self, ip: IpAddr) -> bool {
-        IpAddr::from(self.underlay.ip).is_ipv4() == ip.is_ipv4()
+        self.vteps.borrow().has_family_of(ip)
     }
 
     /// # Errors
