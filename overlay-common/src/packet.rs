@@ -2,6 +2,7 @@
 
 pub mod arp;
 pub mod checksum;
+pub mod ecn;
 pub mod encap;
 pub mod flow;
 pub mod icmp;
@@ -24,6 +25,8 @@ pub const UDP_LEN: usize = 8;
 pub const VXLAN_LEN: usize = 8;
 /// Bytes that VXLAN over IPv4 adds in front of a frame.
 pub const OVERHEAD_V4: usize = ETH_LEN + IPV4_LEN + UDP_LEN + VXLAN_LEN;
+/// Bytes that VXLAN over IPv6 adds in front of a frame.
+pub const OVERHEAD_V6: usize = ETH_LEN + IPV6_LEN + UDP_LEN + VXLAN_LEN;
 
 pub const ETHERTYPE_IPV4: u16 = 0x0800;
 pub const ETHERTYPE_ARP: u16 = 0x0806;

@@ -105,7 +105,7 @@ fn tell(
     problem: Problem,
     refusal: Refusal,
 ) -> Result<Encap, Refusal> {
-    match icmp::tell(ctx, ethernet, endpoint, problem) {
+    match icmp::tell(ctx, &ethernet, endpoint, problem) {
         Ok(()) => Ok(Encap::Told(refusal)),
         Err(answer::Unanswered) => Err(refusal),
     }

@@ -11,7 +11,6 @@ use crate::layout::{EndpointValue, FdbKey, FdbValue, PeerIndex, Vtep, endpoint_f
 use crate::net::MacAddr;
 use crate::packet::arp::Arp;
 use crate::packet::icmp::Problem;
-use crate::packet::nd::Neighbor;
 use crate::packet::{ETHERTYPE_MIN, ETHERTYPE_QINQ, ETHERTYPE_VLAN, Ethernet, Packet};
 
 /// Where an endpoint's frame goes.
@@ -41,11 +40,7 @@ pub enum Answer {
     /// The target of an ARP request is at `mac`.
     Arp { arp: Arp, mac: MacAddr },
     /// The target of a neighbour solicitation is at `mac`.
-    Neighbor {
-        solicitation: Neighbor,
-        mac: MacAddr,
-        router: bool,
-    },
+    Neighbor { mac: MacAddr, router: bool },
     /// The gateway's, to an echo request.
     Echo,
 }

@@ -68,7 +68,7 @@ pub fn quote_len(frame_len: usize) -> usize {
     frame_len.saturating_sub(ETH_LEN).min(QUOTE_MAX) & !3
 }
 
-/// Headers of an error about the IPv4 packet in a frame, from `mac` and `gateway`, or in the name
+/// Writes the headers of an error about the IPv4 packet in a frame, from `mac` and `gateway`, or in the name
 /// of the packet's destination where the gateway is zero. The quoted packet follows them. `None`
 /// where an error must not be sent (RFC 1122, section 3.2.2).
 #[inline(always)]
@@ -78,7 +78,8 @@ pub fn error_v4<P: Packet + ?Sized>(
     mac: MacAddr,
     gateway: [u8; 4],
     problem: Problem,
-) -> Option<[u8; ERROR_V4_LEN]> {
+    bytes: &mut [u8; ERROR_V4_LEN],
+) -> Option<()> {
     const ICMP: usize = ETH_LEN + IPV4_LEN;
 
     let ip = packet.header::<Ipv4Hdr>(ETH_LEN)?;
@@ -107,25 +108,25 @@ pub fn error_v4<P: Packet + ?Sized>(
     } else {
         gateway
     };
-    let mut bytes = [0; ERROR_V4_LEN];
+    bytes.fill(0);
     bytes[..ETH_LEN].copy_from_slice(&back.to_bytes());
     bytes[14] = 0x45;
     bytes[15] = PRECEDENCE;
-    put(&mut bytes, 16, (IPV4_LEN + ICMP_LEN + quote) as u16);
+    put(bytes, 16, (IPV4_LEN + ICMP_LEN + quote) as u16);
     bytes[22] = TTL;
     bytes[23] = IPPROTO_ICMP;
     bytes[26..30].copy_from_slice(&source);
     bytes[30..34].copy_from_slice(&ip.src_addr);
     let check = !fold(sum(&bytes[ETH_LEN..ICMP]));
-    put(&mut bytes, 24, check);
+    put(bytes, 24, check);
 
     let (kind, code, rest) = problem.v4();
     bytes[ICMP] = kind;
     bytes[ICMP + 1] = code;
     bytes[ICMP + 4..].copy_from_slice(&rest.to_be_bytes());
     let check = !fold(sum(&bytes[ICMP..]) + quote_sum(packet));
-    put(&mut bytes, ICMP + 2, check);
-    Some(bytes)
+    put(bytes, ICMP + 2, check);
+    Some(())
 }
 
 /// The same for IPv6 (RFC 4443, section 2.4).
@@ -136,7 +137,8 @@ pub fn error_v6<P: Packet + ?Sized>(
     mac: MacAddr,
     gateway: [u8; 16],
     problem: Problem,
-) -> Option<[u8; ERROR_V6_LEN]> {
+    bytes: &mut [u8; ERROR_V6_LEN],
+) -> Option<()> {
     const ICMP: usize = ETH_LEN + IPV6_LEN;
 
     let ip = packet.header::<Ipv6Hdr>(ETH_LEN)?;
@@ -171,10 +173,10 @@ pub fn error_v6<P: Packet + ?Sized>(
     } else {
         gateway
     };
-    let mut bytes = [0; ERROR_V6_LEN];
+    bytes.fill(0);
     bytes[..ETH_LEN].copy_from_slice(&back.to_bytes());
     bytes[14] = 0x60;
-    put(&mut bytes, 18, message);
+    put(bytes, 18, message);
     bytes[20] = IPPROTO_ICMPV6;
     bytes[21] = TTL;
     bytes[22..38].copy_from_slice(&source);
@@ -186,8 +188,8 @@ pub fn error_v6<P: Packet + ?Sized>(
     bytes[ICMP + 4..].copy_from_slice(&rest.to_be_bytes());
     let pseudo = u32::from(message) + u32::from(IPPROTO_ICMPV6);
     let check = !fold(sum(&bytes[22..]) + pseudo + quote_sum(packet));
-    put(&mut bytes, ICMP + 2, check);
-    Some(bytes)
+    put(bytes, ICMP + 2, check);
+    Some(())
 }
 
 /// What turns an echo request into its answer, in place.

@@ -77,36 +77,42 @@ impl Neighbor {
         })
     }
 
-    /// The frame that answers this solicitation of `asker`: the target is at `mac`. To all nodes
-    /// when the asker has no address yet (section 7.2.4).
+    /// Writes the frame that answers this solicitation of `asker`: the target is at `mac`. To all
+    /// nodes when the asker has no address yet (section 7.2.4).
     #[inline(always)]
-    pub fn advertisement(&self, asker: MacAddr, mac: MacAddr, router: bool) -> [u8; FRAME_LEN] {
+    pub fn advertisement(
+        &self,
+        asker: MacAddr,
+        mac: MacAddr,
+        router: bool,
+        frame: &mut [u8; FRAME_LEN],
+    ) {
         const ROUTER: u8 = 0x80;
         const SOLICITED: u8 = 0x40;
         const OVERRIDE: u8 = 0x20;
         const ICMP: usize = ETH_LEN + IPV6_LEN;
 
         let unspecified = self.source == UNSPECIFIED;
+        let (destination, address, solicited) = if unspecified {
+            (ALL_NODES_MAC, ALL_NODES, 0)
+        } else {
+            (asker, self.source, SOLICITED)
+        };
         let ethernet = Ethernet {
-            destination: if unspecified { ALL_NODES_MAC } else { asker },
+            destination,
             source: mac,
             ethertype: ETHERTYPE_IPV6,
         };
-        let mut frame = [0; FRAME_LEN];
+        frame.fill(0);
         frame[..ETH_LEN].copy_from_slice(&ethernet.to_bytes());
         frame[14] = 0x60;
         frame[19] = MESSAGE_LEN as u8;
         frame[20] = IPPROTO_ICMPV6;
         frame[21] = 255;
         frame[22..38].copy_from_slice(&self.target);
-        frame[38..54].copy_from_slice(if unspecified {
-            &ALL_NODES
-        } else {
-            &self.source
-        });
+        frame[38..54].copy_from_slice(&address);
         frame[ICMP] = ADVERTISEMENT;
-        frame[ICMP + 4] =
-            OVERRIDE | if unspecified { 0 } else { SOLICITED } | if router { ROUTER } else { 0 };
+        frame[ICMP + 4] = OVERRIDE | solicited | if router { ROUTER } else { 0 };
         frame[ICMP + 8..ICMP + 24].copy_from_slice(&self.target);
         frame[ICMP + 24] = TARGET_LINK_LAYER;
         frame[ICMP + 25] = 1;
@@ -117,7 +123,6 @@ impl Neighbor {
         let [high, low] = (!fold(total)).to_be_bytes();
         frame[ICMP + 2] = high;
         frame[ICMP + 3] = low;
-        frame
     }
 }
 

@@ -10,7 +10,7 @@ use aya::{Ebpf, EbpfLoader};
 use overlay_agent::datapath::object::OBJECT;
 use overlay_common::layout::{
     DropKey, EndpointValue, FALLBACK_ENTRIES, FdbKey, FdbValue, NeighborKey, NeighborValue,
-    PathStats, PeerValue, TunnelValue, VniValue, Vtep, tunnel_flags,
+    PathStats, PeerValue, TunnelValue, VniValue, Vtep, fdb_flags, vni_flags,
 };
 use overlay_common::maps;
 use overlay_common::net::{IpKey, MacAddr};
@@ -26,16 +26,31 @@ pub const PORT: u16 = 4789;
 pub const PEER1_IP: [u8; 4] = [192, 0, 2, 2];
 pub const PEER2_IP: [u8; 4] = [192, 0, 2, 3];
 pub const PEER3_IP: [u8; 4] = [192, 0, 2, 4];
+/// Peer 4: reachable over IPv6.
+pub const PEER4_IP: [u8; 4] = [192, 0, 2, 5];
+
+/// Everybody's IPv6 address by the IPv4 one.
+pub const fn v6([a, b, c, d]: [u8; 4]) -> [u8; 16] {
+    [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d]
+}
 
 /// The network. Endpoints: A and A2 here, B, C and D at peers 1, 2 and 3.
 pub const VNI: u32 = 0x01_02_03;
 /// Another network with the same addresses, of which this host has endpoint A2 only.
 pub const OTHER_VNI: u32 = 7;
+/// A network that carries VLAN tags: A here, B at peer 1.
+pub const TAGGED_VNI: u32 = 8;
 pub const A: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xa]);
 pub const A2: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xaa]);
 pub const B: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xb]);
 pub const C: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xc]);
 pub const D: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xd]);
+/// Here, and forwards what it gets.
+pub const ROUTER: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xaf]);
+/// Its entry is of another network: the element was reused while it was read.
+pub const STALE: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xff]);
+/// At peer 4, which is reached over IPv6.
+pub const E: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xe]);
 pub const A_IP: [u8; 4] = [10, 0, 0, 1];
 pub const A2_IP: [u8; 4] = [10, 0, 0, 2];
 pub const B_IP: [u8; 4] = [10, 0, 0, 3];
@@ -45,7 +60,7 @@ pub const LOOPBACK: u32 = 1;
 /// Slots of STATS that the world uses, and some more.
 const SLOTS: u32 = 8;
 const LOCAL_SLOT: u32 = 1;
-const PEER_SLOTS: [u32; 3] = [2, 3, 4];
+const PEER_SLOTS: [u32; 4] = [2, 3, 4, 5];
 const MTU: u32 = 1500;
 
 pub const SOURCE_MAC: MacAddr = MacAddr([2, 1, 0, 0, 0, 1]);
@@ -88,7 +103,6 @@ impl Programs {
         ] {
             let program: &mut SchedClassifier = ebpf.program_mut(name).unwrap().try_into().unwrap();
             program.load().unwrap_or_else(|e| panic!("{name}: {e}"));
-            eprintln!("{name} {:?}",);
         }
         let filter: &mut Xdp = ebpf
             .program_mut(maps::UNDERLAY_FILTER)
@@ -116,6 +130,11 @@ impl Programs {
         let mut world = self.world.clone();
         change(&mut world);
         self.set_world(world);
+    }
+
+    /// Changes the tunnel to a peer.
+    pub fn change_tunnel(&mut self, peer: u32, change: impl FnOnce(&mut TunnelValue)) {
+        self.change_world(|world| change(world.tunnels.get_mut(&peer).expect("a tunnel")));
     }
 
     /// Sets every counter to zero: loading takes most of a second, and a table has many rows.
@@ -225,19 +244,22 @@ pub(crate) fn world() -> World {
     let mut world = World {
         vtep: Vtep {
             ip4: IpKey::v4(VTEP_IP),
+            ip6: IpKey::v6(v6(VTEP_IP)),
             port: u32::from(PORT),
             fallback_ifindex: LOOPBACK,
             ..Vtep::default()
         },
         ..World::default()
     };
-    for (index, ip) in [(1, PEER1_IP), (2, PEER2_IP), (3, PEER3_IP)] {
+    for (index, ip) in (1..).zip([PEER1_IP, PEER2_IP, PEER3_IP, PEER4_IP]) {
         world.peers.insert(IpKey::v4(ip), PeerValue { index });
+        world.peers.insert(IpKey::v6(v6(ip)), PeerValue { index });
     }
     world.tunnels.insert(1, tunnel(PEER1_IP, NEXT_HOP));
     world
         .tunnels
         .insert(2, tunnel(PEER2_IP, MacAddr::default()));
+    world.tunnels.insert(4, tunnel_v6(v6(PEER4_IP)));
     for vni in [VNI, OTHER_VNI] {
         let value = VniValue {
             mtu: 1450,
@@ -264,7 +286,7 @@ pub(crate) fn world() -> World {
         };
         world.fdb.insert(FdbKey::new(vni, mac), value);
     }
-    for (peer, mac) in [(1, B), (2, C), (3, D)] {
+    for (peer, mac) in [(1, B), (2, C), (3, D), (4, E)] {
         let value = FdbValue {
             ifindex: 0,
             peer,
@@ -282,7 +304,49 @@ pub(crate) fn world() -> World {
         };
         world.neighbors.insert(key, NeighborValue { mac, flags: 0 });
     }
+    add_oddities(&mut world);
     world
+}
+
+/// Entries that a frame of its own kind meets.
+fn add_oddities(world: &mut World) {
+    let router = FdbValue {
+        ifindex: 11,
+        stats: LOCAL_SLOT,
+        generation: 1,
+        vni: VNI,
+        flags: fdb_flags::FORWARDS,
+        ..FdbValue::default()
+    };
+    world.fdb.insert(FdbKey::new(VNI, ROUTER), router);
+    let stale = FdbValue {
+        ifindex: 12,
+        peer: 1,
+        vni: OTHER_VNI,
+        flags: 0,
+        ..router
+    };
+    world.fdb.insert(FdbKey::new(VNI, STALE), stale);
+    let tagged = VniValue {
+        mtu: 1450,
+        flags: vni_flags::VLAN,
+        ..VniValue::default()
+    };
+    world.vnis.insert(TAGGED_VNI, tagged);
+    let local = FdbValue {
+        ifindex: LOOPBACK,
+        vni: TAGGED_VNI,
+        flags: 0,
+        ..router
+    };
+    world.fdb.insert(FdbKey::new(TAGGED_VNI, A), local);
+    let remote = FdbValue {
+        ifindex: 0,
+        peer: 1,
+        stats: PEER_SLOTS[0],
+        ..local
+    };
+    world.fdb.insert(FdbKey::new(TAGGED_VNI, B), remote);
 }
 
 type Field = (&'static str, fn(&PathStats) -> u64);
@@ -339,23 +403,36 @@ pub fn received(peer: usize, bytes: usize) -> Counters {
 
 /// A tunnel from this host to `destination`.
 pub fn tunnel(destination: [u8; 4], next_hop: MacAddr) -> TunnelValue {
-    let template = Template {
+    tunnel_of(Template {
         source_mac: SOURCE_MAC,
         next_hop,
-        source: VTEP_IP,
-        destination,
+        source: VTEP_IP.into(),
+        destination: destination.into(),
         port: PORT,
         ttl: 64,
-    };
+        tos: 0,
+    })
+}
+
+/// The same over IPv6, next hop known.
+pub fn tunnel_v6(destination: [u8; 16]) -> TunnelValue {
+    tunnel_of(Template {
+        source_mac: SOURCE_MAC,
+        next_hop: NEXT_HOP,
+        source: v6(VTEP_IP).into(),
+        destination: destination.into(),
+        port: PORT,
+        ttl: 64,
+        tos: 0,
+    })
+}
+
+fn tunnel_of(template: Template) -> TunnelValue {
     TunnelValue {
         header: template.to_bytes(),
-        header_len: 50,
+        header_len: template.header_len(),
         ifindex: LOOPBACK,
-        flags: if next_hop.is_zero() {
-            0
-        } else {
-            tunnel_flags::RESOLVED
-        },
+        flags: template.flags(),
         mtu: MTU,
     }
 }

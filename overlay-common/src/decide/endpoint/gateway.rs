@@ -8,8 +8,8 @@ use crate::packet::icmp::{self, Problem};
 use crate::packet::ip::{hop, is_routable};
 use crate::packet::{ETHERTYPE_IPV4, Ethernet, Packet};
 
-/// A frame to the gateway's MAC.
-#[inline(always)]
+/// A frame to the gateway's MAC. Out of line: a program's stack is small.
+#[inline(never)]
 pub(super) fn route<P: Packet + ?Sized, T: Tables>(
     packet: &P,
     ethernet: Ethernet,

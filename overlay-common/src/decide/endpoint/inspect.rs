@@ -64,6 +64,30 @@ fn ipv6<P: Packet + ?Sized, T: Tables>(
     if ip.vcf[0] >> 4 != 6 {
         return Err(DropReason::BadInner);
     }
+    let own = ip.src_addr == sender.endpoint.ip6 && ip.src_addr != [0; 16];
+    if own && ip.next_hdr == IPPROTO_TCP {
+        return Ok(Inspected::Pass);
+    }
+    if own && ip.next_hdr == IPPROTO_UDP {
+        let destination = IpKey::v6(ip.dst_addr);
+        refuse_vtep(packet, ETH_LEN + IPV6_LEN, &destination, sender, tables)?;
+        return Ok(Inspected::Pass);
+    }
+    ipv6_rest(packet, ethernet, sender, tables)
+}
+
+/// What is not plain TCP or UDP from the endpoint's address. Out of line: a program's stack is
+/// small.
+#[inline(never)]
+fn ipv6_rest<P: Packet + ?Sized, T: Tables>(
+    packet: &P,
+    ethernet: Ethernet,
+    sender: &Sender<'_>,
+    tables: &T,
+) -> Result<Inspected, DropReason> {
+    let ip = packet
+        .header::<Ipv6Hdr>(ETH_LEN)
+        .ok_or(DropReason::Truncated)?;
     let housekeeping_only = if sender.owns_v6(&ip.src_addr, tables) {
         false
     } else if sender.is_link_local(&ip.src_addr) {
@@ -73,9 +97,6 @@ fn ipv6<P: Packet + ?Sized, T: Tables>(
     } else {
         return Err(DropReason::SourceIp);
     };
-    if ip.next_hdr == IPPROTO_TCP && !housekeeping_only {
-        return Ok(Inspected::Pass);
-    }
     let (protocol, offset) = match upper(packet, ip.next_hdr) {
         Upper::Header { protocol, offset } => (protocol, offset),
         Upper::LaterFragment if !housekeeping_only => return Ok(Inspected::Pass),

@@ -11,7 +11,8 @@ use crate::packet::ip::link_local_mac;
 use crate::packet::nd::{Neighbor, SOLICITATION};
 use crate::packet::{ETH_LEN, Ethernet, IPV6_LEN, Packet};
 
-#[inline(always)]
+/// Out of line: a program's stack is small.
+#[inline(never)]
 pub(super) fn arp<P: Packet + ?Sized, T: Tables>(
     packet: &P,
     ethernet: Ethernet,
@@ -50,8 +51,8 @@ pub(super) fn arp<P: Packet + ?Sized, T: Tables>(
     })
 }
 
-/// A neighbour solicitation or advertisement at `offset`.
-#[inline(always)]
+/// A neighbour solicitation or advertisement at `offset`. Out of line: a program's stack is small.
+#[inline(never)]
 pub(super) fn discovery<P: Packet + ?Sized, T: Tables>(
     packet: &P,
     ethernet: Ethernet,
@@ -83,7 +84,6 @@ pub(super) fn discovery<P: Packet + ?Sized, T: Tables>(
         }
         Some(neighbor) if neighbor.mac != sender.endpoint.mac => {
             Inspected::Answer(Answer::Neighbor {
-                solicitation: message,
                 mac: neighbor.mac,
                 router: neighbor.flags & neighbor_flags::ROUTER != 0,
             })
