@@ -69,17 +69,8 @@ impl IpKey {
         Self(ip)
     }
 
-    /// The IPv4 address, if it is one.
-    #[inline(always)]
-    pub const fn to_v4(self) -> Option<[u8; 4]> {
-        match self.0 {
-            [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d] => Some([a, b, c, d]),
-            _ => None,
-        }
-    }
-
-    /// Whether it is a multicast group: 224.0.0.0/4 (RFC 1112, section 4) or ff00::/8 (RFC 4291,
-    /// section 2.7).
+    /// Whether it is a multicast group: `224.0.0.0/4` (RFC 1112, section 4) or `ff00::/8`
+    /// (RFC 4291, section 2.7).
     #[inline(always)]
     pub const fn is_multicast(&self) -> bool {
         match self.0 {

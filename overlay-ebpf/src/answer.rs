@@ -14,9 +14,7 @@ use crate::maps;
 /// The kernel had no memory for the answer, or refuses to let the frame be changed.
 pub struct Unanswered;
 
-/// Apart from its caller, as is everything that keeps whole headers on the stack: that is 512 bytes
-/// for all functions on the way.
-#[inline(never)]
+#[inline(always)]
 pub fn write(ctx: &TcContext, ethernet: Ethernet, answer: &Answer) -> Result<(), Unanswered> {
     match answer {
         Answer::Arp { arp, mac } => ctx.store(0, &arp.reply(*mac), 0).map_err(|_| Unanswered),

@@ -72,7 +72,7 @@ pub fn run(ctx: &TcContext) -> Result<Encap, Refusal> {
         return Err(refuse(DropReason::NoRoute));
     };
     let (segments, bytes) = (frame.segments(), frame.len());
-    match tunnel::enter(ctx, &frame, ethernet, tunnel, endpoint.vni) {
+    match tunnel::enter(ctx, &ethernet, tunnel, endpoint.vni) {
         Ok(tunnelled) => {
             verdict::count_sent(stats, segments, bytes);
             Ok(Encap::Tunnelled(tunnelled))

@@ -98,7 +98,7 @@ fn tunnel(ctx: &TcContext) -> Option<Tunnel> {
 
 /// Tells the vxlan device where to send a frame: same headers as the fast path's, but for the
 /// ECN bits, which the device sets by the frame itself.
-#[inline(always)]
+#[inline(never)]
 pub fn mark(ctx: &TcContext, tunnel: &TunnelValue, vni: u32, traffic_class: u8) -> Result<(), i64> {
     // SAFETY: plain integers, for which zero is a value.
     let mut key: bpf_tunnel_key = unsafe { zeroed() };

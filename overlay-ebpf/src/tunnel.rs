@@ -36,14 +36,16 @@ const ROOM_FLAGS: u64 = BPF_F_ADJ_ROOM_FIXED_GSO as u64
     | (ETH_LEN as u64) << BPF_ADJ_ROOM_ENCAP_L2_SHIFT;
 
 /// Outer headers, or the metadata for the fallback device to make them of.
-#[inline(always)]
+///
+/// In a frame of its own: the stack is 512 bytes for all functions together.
+#[inline(never)]
 pub fn enter(
     ctx: &TcContext,
-    frame: &SkbFrame<'_>,
-    ethernet: Ethernet,
+    ethernet: &Ethernet,
     tunnel: &TunnelValue,
     vni: u32,
 ) -> Result<Tunnelled, DropReason> {
+    let (frame, ethernet) = (&SkbFrame::new(ctx), *ethernet);
     let path = tunnel::path(frame, ethernet, frame.offload(), tunnel)?;
     let traffic_class = tunnel::traffic_class(frame, ethernet, tunnel);
     let cause = match path {
@@ -88,11 +90,10 @@ fn put_headers(
     variable: &Variable,
 ) -> Result<bool, DropReason> {
     let stored = if tunnel.is_ipv6() {
-        let headers = headers_v6(&tunnel.header, variable);
         if make_room(ctx, OVERHEAD_V6, BPF_F_ADJ_ROOM_ENCAP_L3_IPV6).is_err() {
             return Ok(false);
         }
-        ctx.store(0, &headers, 0)
+        store_v6(ctx, tunnel, variable)
     } else {
         let headers = headers_v4(&tunnel.header, variable);
         if make_room(ctx, OVERHEAD_V4, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4).is_err() {
@@ -101,6 +102,12 @@ fn put_headers(
         ctx.store(0, &headers, 0)
     };
     stored.map(|()| true).map_err(|_| DropReason::EncapFailed)
+}
+
+/// In a frame of its own: the stack is 512 bytes for all functions together.
+#[inline(never)]
+fn store_v6(ctx: &TcContext, tunnel: &TunnelValue, variable: &Variable) -> Result<(), i64> {
+    ctx.store(0, &headers_v6(&tunnel.header, variable), 0)
 }
 
 #[inline(always)]

@@ -8,6 +8,7 @@ mod conformance;
 mod consul;
 mod datapath;
 mod faults;
+mod flood;
 mod footprint;
 mod harness;
 mod interop;

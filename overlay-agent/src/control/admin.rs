@@ -1,5 +1,7 @@
 //! Networks and hosts: what the store is asked to change, and what is shown of it.
 
+use std::net::IpAddr;
+
 use super::agent::{Agent, State};
 use super::desired::network_mtu;
 use super::error::AgentError;

@@ -1,5 +1,6 @@
 //! What the data path should hold, given what the store and this host say. Pure.
 
+mod floods;
 mod members;
 mod network;
 mod peers;
@@ -20,6 +21,8 @@ use crate::host::underlay::Vteps;
 use crate::store::schema::{
     EndpointId, EndpointPath, EndpointRecord, NetworkRecord, NodeId, NodeRecord,
 };
+use floods::Groups;
+pub use floods::groups;
 use peers::Peers;
 pub(super) use peers::tunnel_address;
 use stats::Slots;
@@ -122,12 +125,14 @@ pub fn desired(world: &World<'_>, current: &Rows) -> Desired {
     let overhead = peers.overhead(world);
     let vnis = network::vni_rows(world, overhead, current, &mut problems);
     let members = members::chosen(world, &vnis, &peers, &mut problems);
-    let stats = Slots::assign(&vnis, &members, &peers, current, &mut problems);
+    let groups = Groups::assign(world, &vnis, &peers, current, &mut problems);
+    let stats = Slots::assign(&vnis, &members, &peers, &groups, current, &mut problems);
 
     let mut rows = Rows {
         tunnels: peers.tunnels(world),
         ..Rows::default()
     };
+    rows.tunnels.extend(groups.tunnels(world));
     for member in &members {
         let key = FdbKey::new(member.vni.get(), member.mac);
         let value = FdbValue {
@@ -168,6 +173,7 @@ pub fn desired(world: &World<'_>, current: &Rows) -> Desired {
         }
     }
     rows.vnis = vnis;
+    floods::fill(&mut rows, &members, &groups, &stats, &mut problems);
     rows.peers = peers.addresses;
     rows.stats_index = stats.index;
 

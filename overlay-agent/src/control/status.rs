@@ -1,6 +1,7 @@
 //! How the agent is doing.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use super::agent::{Agent, State};
 use super::desired::network_mtu;

@@ -316,5 +316,6 @@ pub(super) fn global_address(message: &AddressMessage) -> Option<IpAddr> {
         }
     }
     // On a point-to-point device ADDRESS is the other end's; IPv6 has no LOCAL elsewhere.
-    local.or(address)
+    // A membership that joins by itself looks like an address.
+    local.or(address).filter(|ip| !ip.is_multicast())
 }

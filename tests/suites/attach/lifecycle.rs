@@ -1,8 +1,8 @@
 //! Open, take over, detach.
 
-use std::net::IpAddr;
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 

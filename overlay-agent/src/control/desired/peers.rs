@@ -11,7 +11,6 @@ use overlay_common::packet::encap::{Template, destination};
 use super::{OVERHEAD, OVERHEAD_V6, PeerEnd, Problem, World};
 use crate::config::Dscp;
 use crate::datapath::rows::Rows;
-use crate::host::nexthop::NextHop;
 use crate::host::underlay::Vteps;
 use crate::store::schema::{NodeId, NodeRecord};
 
@@ -102,11 +101,10 @@ impl Peers {
     }
 
     pub(super) fn tunnels(&self, world: &World<'_>) -> BTreeMap<PeerIndex, TunnelValue> {
-        let tunnel = |(&index, end): (&PeerIndex, &PeerEnd)| {
-            let hop = world.next_hops.get(&end.address)?;
-            Some((index, tunnel(world, end, hop)?))
-        };
-        self.ends.iter().filter_map(tunnel).collect()
+        self.ends
+            .iter()
+            .filter_map(|(&index, end)| Some((index, tunnel(world, end.address, end.port)?)))
+            .collect()
     }
 
     /// Bytes that the longest outer headers in use take from an inner IP packet.
@@ -155,8 +153,10 @@ fn families(addresses: &[IpAddr]) -> &'static str {
     }
 }
 
-/// The outer headers by a next hop; `None` when this host has no address of the peer's family.
-fn tunnel(world: &World<'_>, end: &PeerEnd, hop: &NextHop) -> Option<TunnelValue> {
+/// The outer headers to an address; `None` without a way to it and without an address of its
+/// family on this host.
+pub(super) fn tunnel(world: &World<'_>, address: IpAddr, port: u16) -> Option<TunnelValue> {
+    let hop = world.next_hops.get(&address)?;
     let outer = world.outer;
     let (tos, dscp) = match outer.dscp {
         Dscp::Fixed(dscp) => (dscp << 2, 0),
@@ -167,13 +167,13 @@ fn tunnel(world: &World<'_>, end: &PeerEnd, hop: &NextHop) -> Option<TunnelValue
     } else {
         0
     };
-    let source = world.vteps.towards(end.address)?;
+    let source = world.vteps.towards(address)?;
     let template = Template {
         source_mac: hop.source_mac,
         next_hop: hop.mac.unwrap_or(MacAddr([0; 6])),
         source,
-        destination: end.address,
-        port: end.port,
+        destination: address,
+        port,
         ttl: outer.ttl,
         tos,
     };
