@@ -8,6 +8,7 @@ use overlay_common::layout::{
     AllowedKey, EndpointValue, FdbKey, FdbValue, FloodMode, NeighborKey, NeighborValue, VniValue,
     endpoint_flags, fdb_flags, neighbor_flags, vni_flags,
 };
+use overlay_common::net::MacAddr;
 
 use super::members::Member;
 use super::{Local, World, network_mtu};
@@ -73,15 +74,14 @@ fn vni_row(
             mtu,
         });
     }
-    let has_gateway = record.gateways().next().is_some();
+    let gateway = record.gateways().next();
+    let gateway_mac = gateway.map_or_else(MacAddr::default, |_| gateway_mac(record.vni));
     let options = &record.options;
     VniValue {
         flags: bit(options.internal, vni_flags::INTERNAL) | bit(options.vlan, vni_flags::VLAN),
         flood: FloodMode::Drop as u32,
         mtu: mtu.into(),
-        gateway_mac: has_gateway
-            .then(|| gateway_mac(record.vni))
-            .unwrap_or_default(),
+        gateway_mac,
         ..VniValue::default()
     }
 }
