@@ -68,4 +68,14 @@ impl IpKey {
     pub const fn v6(ip: [u8; 16]) -> Self {
         Self(ip)
     }
+
+    /// Whether it is a multicast group: `224.0.0.0/4` (RFC 1112, section 4) or `ff00::/8`
+    /// (RFC 4291, section 2.7).
+    #[inline(always)]
+    pub const fn is_multicast(&self) -> bool {
+        match self.0 {
+            [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, first, ..] => first & 0xf0 == 0xe0,
+            [first, ..] => first == 0xff,
+        }
+    }
 }

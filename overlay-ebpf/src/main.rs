@@ -11,11 +11,16 @@
 )]
 
 mod access;
+mod answer;
 mod decap;
 mod encap;
 mod fallback;
 mod filter;
+mod flood;
+mod guard;
+mod icmp;
 mod maps;
+mod route;
 mod tunnel;
 mod verdict;
 
@@ -29,12 +34,13 @@ mod programs {
     use aya_ebpf::macros::{classifier, xdp};
     use aya_ebpf::programs::{TcContext, XdpContext};
     use overlay_common::Direction;
+    use overlay_common::decide::underlay::Receivers;
 
     use crate::decap::Decap;
     use crate::encap::Encap;
     use crate::filter::Filter;
     use crate::verdict;
-    use crate::{decap, encap, fallback, filter};
+    use crate::{decap, encap, fallback, filter, flood, guard};
 
     /// XDP on the underlay: junk is dropped before the kernel makes an skb of it.
     #[xdp]
@@ -54,7 +60,7 @@ mod programs {
         match decap::run(&ctx) {
             Ok(Decap::Foreign) => verdict::NEXT,
             Ok(Decap::Fallback(cause)) => verdict::leave_to_kernel(Direction::Rx, cause),
-            Ok(Decap::Deliver { ifindex }) => verdict::redirect_peer(ifindex),
+            Ok(Decap::Deliver(receivers)) => deliver(&ctx, receivers),
             Err(refusal) => verdict::drop(&ctx, Direction::Rx, refusal),
         }
     }
@@ -66,6 +72,11 @@ mod programs {
             Ok(Encap::Deliver { ifindex }) => verdict::redirect_peer(ifindex),
             Ok(Encap::Tunnelled(tunnelled)) => verdict::transmit(tunnelled),
             Ok(Encap::Answer) => verdict::redirect(verdict::ifindex(&ctx)),
+            Ok(Encap::Told(refusal)) => {
+                verdict::count_drop(&ctx, Direction::Tx, refusal);
+                verdict::redirect(verdict::ifindex(&ctx))
+            }
+            Ok(Encap::Flooded) => verdict::CONSUMED,
             Err(refusal) => verdict::drop(&ctx, Direction::Tx, refusal),
         }
     }
@@ -75,8 +86,28 @@ mod programs {
     #[classifier]
     pub fn from_fallback(ctx: TcContext) -> i32 {
         match fallback::run(&ctx) {
-            Ok(ifindex) => verdict::redirect_peer(ifindex),
+            Ok(receivers) => deliver(&ctx, receivers),
             Err(refusal) => verdict::drop(&ctx, Direction::Rx, refusal),
+        }
+    }
+
+    #[inline(always)]
+    fn deliver(ctx: &TcContext, receivers: Receivers) -> i32 {
+        match receivers {
+            Receivers::One { ifindex } => verdict::redirect_peer(ifindex),
+            Receivers::Everyone { vni } => {
+                flood::deliver(ctx, vni);
+                verdict::CONSUMED
+            }
+        }
+    }
+
+    /// TC egress on the underlay: VXLAN that a process of this host made goes nowhere.
+    #[classifier]
+    pub fn to_underlay(ctx: TcContext) -> i32 {
+        match guard::run(&ctx) {
+            Ok(()) => verdict::NEXT,
+            Err(refusal) => verdict::drop(&ctx, Direction::Tx, refusal),
         }
     }
 

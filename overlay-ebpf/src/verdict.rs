@@ -15,6 +15,9 @@ use crate::tunnel::Tunnelled;
 /// Whatever is attached behind us, then the stack.
 pub const NEXT: i32 = TCX_NEXT;
 
+/// Every receiver has a copy: the frame itself has done its duty.
+pub const CONSUMED: i32 = TC_ACT_SHOT;
+
 /// Counts the drop under its reason and drops.
 #[inline(always)]
 pub fn drop(ctx: &TcContext, direction: Direction, refusal: Refusal) -> i32 {
@@ -22,21 +25,10 @@ pub fn drop(ctx: &TcContext, direction: Direction, refusal: Refusal) -> i32 {
     TC_ACT_SHOT
 }
 
-/// Counts the drop under its reason.
+/// Counts the drop under its reason, and logs it where that is wanted.
 #[inline(always)]
 pub fn count_drop<C: EbpfContext>(ctx: &C, direction: Direction, refusal: Refusal) {
-    let key = DropKey::new(refusal.vni, refusal.peer, direction, refusal.reason);
-    let count = if let Some(count) = DROPS.get_ptr_mut(key) {
-        // SAFETY: the element is this CPU's and stays mapped until the program ends.
-        unsafe {
-            *count += 1;
-            *count
-        }
-    } else {
-        // A full map loses the count, not the drop.
-        let _ = DROPS.insert(key, 1, 0);
-        1
-    };
+    let count = count_drop_silently(direction, refusal);
     if count.is_power_of_two() && maps::vtep().is_some_and(|vtep| vtep.log_drops != 0) {
         debug!(
             ctx,
@@ -47,6 +39,24 @@ pub fn count_drop<C: EbpfContext>(ctx: &C, direction: Direction, refusal: Refusa
             refusal.peer,
             count
         );
+    }
+}
+
+/// Counts the drop under its reason; how many there were on this CPU. Logging is most of what the
+/// verifier has to follow: once in a program is enough.
+#[inline(always)]
+pub fn count_drop_silently(direction: Direction, refusal: Refusal) -> u64 {
+    let key = DropKey::new(refusal.vni, refusal.peer, direction, refusal.reason);
+    if let Some(count) = DROPS.get_ptr_mut(key) {
+        // SAFETY: the element is this CPU's and stays mapped until the program ends.
+        unsafe {
+            *count += 1;
+            *count
+        }
+    } else {
+        // A full map loses the count, not the drop.
+        let _ = DROPS.insert(key, 1, 0);
+        1
     }
 }
 
@@ -95,7 +105,10 @@ pub fn leave_to_kernel(direction: Direction, cause: FallbackCause) -> i32 {
 pub fn transmit(tunnelled: Tunnelled) -> i32 {
     match tunnelled {
         Tunnelled::Transmit { ifindex } => redirect(ifindex),
-        Tunnelled::Resolve { ifindex } => redirect_neigh(ifindex),
+        Tunnelled::Resolve { ifindex } => {
+            count_fallback(Direction::Tx, FallbackCause::NoNeighbor);
+            redirect_neigh(ifindex)
+        }
         Tunnelled::Fallback { ifindex, cause } => fallback(ifindex, Direction::Tx, cause),
     }
 }

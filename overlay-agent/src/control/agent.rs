@@ -1,6 +1,6 @@
 //! The agent of one host: what it knows, shared by everything that it does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -60,6 +60,8 @@ pub(super) struct State {
     /// What the maps hold; `None` when that is not known.
     pub(super) actual: Option<Rows>,
     pub(super) peers: BTreeMap<PeerIndex, PeerEnd>,
+    /// Of the underlay, of which this host is a member; `None` when that is not known.
+    pub(super) groups: Option<BTreeSet<IpAddr>>,
     pub(super) problems: Vec<Problem>,
     /// Devices of endpoints that the store does not know.
     pub(super) orphans: Vec<Problem>,

@@ -1,5 +1,6 @@
 //! What the data path should hold, given what the store and this host say. Pure.
 
+mod floods;
 mod members;
 mod network;
 mod peers;
@@ -18,6 +19,8 @@ use crate::host::nexthop::NextHop;
 use crate::store::schema::{
     EndpointId, EndpointPath, EndpointRecord, NetworkRecord, NodeId, NodeRecord,
 };
+use floods::Groups;
+pub use floods::groups;
 use peers::Peers;
 use stats::Slots;
 
@@ -101,12 +104,14 @@ pub fn desired(world: &World<'_>, current: &Rows) -> Desired {
     let peers = Peers::assign(world, current, &mut problems);
     let vnis = network::vni_rows(world, current, &mut problems);
     let members = members::chosen(world, &vnis, &peers, &mut problems);
-    let stats = Slots::assign(&vnis, &members, &peers, current, &mut problems);
+    let groups = Groups::assign(world, &vnis, &peers, current, &mut problems);
+    let stats = Slots::assign(&vnis, &members, &peers, &groups, current, &mut problems);
 
     let mut rows = Rows {
         tunnels: peers.tunnels(world),
         ..Rows::default()
     };
+    rows.tunnels.extend(groups.tunnels(world));
     for member in &members {
         let key = FdbKey::new(member.vni.get(), member.mac);
         let value = FdbValue {
@@ -147,6 +152,7 @@ pub fn desired(world: &World<'_>, current: &Rows) -> Desired {
         }
     }
     rows.vnis = vnis;
+    floods::fill(&mut rows, &members, &groups, &stats, &mut problems);
     rows.peers = peers.addresses;
     rows.stats_index = stats.index;
 

@@ -32,9 +32,20 @@ pub enum Problem {
     #[error("VNI {vni} has endpoints on this host, but no network in the store has it")]
     NoNetwork { vni: Vni },
     #[error(
-        "network {network} asks for flood mode `{mode}`, which this version lacks: drop is used"
+        "VNI {vni} has {count} {what}, and a network floods to {max}: the others get no broadcast \
+         (flood mode multicast has no such limit for hosts)"
     )]
-    FloodMode { network: String, mode: String },
+    TooManyToFlood {
+        vni: Vni,
+        what: &'static str,
+        count: usize,
+        max: usize,
+    },
+    #[error(
+        "group {group} cannot be reached from this host: it has no VTEP address of that family, \
+         or the underlay device is down; its networks flood on this host only"
+    )]
+    NoGroupRoute { group: IpAddr },
     #[error(
         "network {network} needs an MTU of {wanted}, but this host's underlay with its {underlay} \
          bytes leaves {mtu}: endpoints of this host have that"

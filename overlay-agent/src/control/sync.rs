@@ -8,14 +8,14 @@ use nix::net::if_::if_nametoindex;
 use overlay_common::layout::{PathStats, StatsKey};
 
 use super::agent::{Agent, State};
-use super::desired::{Desired, Local, World, desired};
+use super::desired::{Desired, Local, World, desired, groups};
 use super::error::AgentError;
 use super::plan::{apply, plan};
 use super::problem::Problem;
 use crate::datapath::rows::{Change, Rows};
 use crate::datapath::{Datapath, Tables};
-use crate::host::endpoint;
 use crate::host::nexthop::NextHops;
+use crate::host::{endpoint, group};
 use crate::store::schema::{EndpointId, EndpointPath};
 
 /// How much is taken for granted.
@@ -42,7 +42,10 @@ impl Agent {
         let desired = self.desired(&rows, &hops);
         let changes = plan(&desired.rows, &rows);
         let retired = retiring(&datapath.tables, &changes)?;
-        let mut refused = write(&mut datapath, &changes, &mut rows);
+        // Nothing arrives for a group before the host is a member, and nothing goes there before.
+        let groups = groups(&desired.rows);
+        let mut refused = self.join_groups(&groups, trust).await;
+        refused.extend(write(&mut datapath, &changes, &mut rows));
         refused.extend(self.open_endpoints(&rows).await);
         drop(datapath);
         refused.extend(self.fit_endpoints(&rows, trust).await);
@@ -51,7 +54,7 @@ impl Agent {
             .peers
             .values()
             .map(|peer| IpAddr::from(peer.address));
-        self.hops.set_peers(peers.collect());
+        self.hops.set_peers(peers.chain(groups).collect());
         let mut state = self.state();
         state.retire(retired, &rows);
         state.note(desired, refused);
@@ -172,6 +175,24 @@ impl Agent {
             }
         }
         refused
+    }
+
+    /// Makes the host a member of the groups that its networks flood to, and of no others.
+    async fn join_groups(&self, groups: &BTreeSet<IpAddr>, trust: Trust) -> Vec<Problem> {
+        if trust == Trust::Memory && self.state().groups.as_ref() == Some(groups) {
+            return Vec::new();
+        }
+        match group::set(&self.netlink, self.underlay.link.ifindex, groups).await {
+            Ok(()) => {
+                self.state().groups = Some(groups.clone());
+                Vec::new()
+            }
+            Err(error) => {
+                self.state().groups = None;
+                let error = anyhow::Error::from(error);
+                vec![Problem::NotApplied(format!("{error:#}"))]
+            }
+        }
     }
 
     async fn look_at_underlay(&self) -> Result<(), AgentError> {

@@ -10,7 +10,7 @@ use super::error::{DatapathError, PinContext as _};
 use super::paths::{self, Paths};
 use super::sys::PinnedLink;
 use crate::host::netlink::NetlinkError;
-use crate::host::{Netlink, Owner, endpoint, fallback, nexthop};
+use crate::host::{Netlink, Owner, endpoint, fallback, group, nexthop};
 
 /// What came of a removal.
 #[derive(Debug, Default)]
@@ -31,7 +31,8 @@ impl Detached {
     }
 }
 
-/// Removes the data path of this directory: programs, devices, neighbour entries, maps and pins.
+/// Removes the data path of this directory: programs, devices, memberships,
+/// neighbour entries, maps and pins.
 /// Goes on after an error; what is not there is none.
 ///
 /// Has to be called on a tokio runtime, in the network namespace of the underlay.
@@ -77,6 +78,7 @@ async fn close_devices(paths: &Paths) -> Result<(), NetlinkError> {
     for (_, link) in endpoint::list(&netlink, &owner).await? {
         netlink.set_down(link.ifindex, &link.name).await?;
     }
+    group::leave_all(&netlink).await?;
     fallback::close(&netlink, &owner).await
 }
 
@@ -113,6 +115,8 @@ async fn remove_devices(netlink: &Netlink, paths: &Paths, detached: &mut Detache
     detached.note(
         removed.map(|removed| removed.then(|| format!("device {}", fallback::FALLBACK_DEVICE))),
     );
+    let left = group::leave_all(netlink).await;
+    detached.note(left.map(|count| (count > 0).then(|| format!("{count} group memberships"))));
     let released = nexthop::release_all(netlink).await;
     detached.note(
         released.map(|count| (count > 0).then(|| format!("{count} managed neighbour entries"))),

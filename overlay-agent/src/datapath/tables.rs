@@ -73,6 +73,7 @@ pub struct Tables {
     pub(super) fallbacks: PerCpuArray<MapData, u64>,
     vtep: Array<MapData, Vtep>,
     pub(super) floods: Hash<u32, FloodValue>,
+    flood_clocks: Hash<u32, u64>,
     pub(super) allowed: LpmTrie<MapData, AllowedKey, u32>,
 }
 
@@ -98,6 +99,7 @@ impl Tables {
             fallbacks: open(paths, maps::FALLBACKS)?,
             vtep: open(paths, maps::VTEP)?,
             floods: open(paths, maps::FLOODS)?,
+            flood_clocks: open(paths, maps::FLOOD_CLOCKS)?,
             allowed: open(paths, maps::ALLOWED)?,
         })
     }
@@ -151,6 +153,13 @@ impl Tables {
         }
     }
 
+    /// This host's tunnel ends, as the programs know them.
+    pub fn vtep(&self) -> Result<Vtep, TablesError> {
+        self.vtep
+            .get(&0, 0)
+            .map_err(|source| read_failed(maps::VTEP, source))
+    }
+
     /// Tells the programs which tunnel ends are this host's.
     pub fn set_vtep(&mut self, vtep: &Vtep) -> Result<(), TablesError> {
         self.vtep
@@ -182,10 +191,7 @@ impl Tables {
             Change::StatsIndex(key, value) => {
                 (maps::STATS_INDEX, self.set_stats_index(key, *value))
             }
-            Change::Flood(vni, value) => {
-                let value = value.as_ref().map(FloodValue::from);
-                (maps::FLOODS, write(&mut self.floods, vni, &value))
-            }
+            Change::Flood(vni, value) => (maps::FLOODS, self.set_flood(*vni, value.as_ref())),
             Change::Allowed(prefix, value) => (maps::ALLOWED, self.set_allowed(prefix, *value)),
         };
         result.map_err(|source| write_failed(map, change, source))
@@ -203,6 +209,15 @@ impl Tables {
             absent(self.drops.remove(key))?;
         }
         Ok(())
+    }
+
+    /// A network that floods no more takes its clock with it, which the programs have made.
+    fn set_flood(&mut self, vni: u32, flood: Option<&Flood>) -> Result<(), MapError> {
+        write(&mut self.floods, &vni, &flood.map(FloodValue::from))?;
+        if flood.is_some() {
+            return Ok(());
+        }
+        absent(self.flood_clocks.remove(&vni))
     }
 
     fn set_allowed(&mut self, prefix: &Allowed, value: Option<u32>) -> Result<(), MapError> {

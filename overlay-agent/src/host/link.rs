@@ -316,5 +316,10 @@ fn global_address(message: &AddressMessage) -> Option<IpNet> {
         }
     }
     // On a point-to-point device ADDRESS is the other end's; IPv6 has no LOCAL elsewhere.
-    IpNet::new(local.or(address)?, message.header.prefix_len).ok()
+    let ip = local.or(address)?;
+    // A membership that joins by itself looks like an address.
+    if ip.is_multicast() {
+        return None;
+    }
+    IpNet::new(ip, message.header.prefix_len).ok()
 }

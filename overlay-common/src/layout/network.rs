@@ -85,6 +85,18 @@ pub enum FloodMode {
     Multicast = 2,
 }
 
+impl FloodMode {
+    /// A number that this version does not know means nothing but a drop.
+    #[inline(always)]
+    pub const fn from_number(number: u32) -> Self {
+        match number {
+            1 => Self::Replicate,
+            2 => Self::Multicast,
+            _ => Self::Drop,
+        }
+    }
+}
+
 /// Bits of [`VniValue::flags`].
 pub mod vni_flags {
     /// There is no way out of the network.

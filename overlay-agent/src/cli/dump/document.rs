@@ -84,8 +84,8 @@ pub(super) struct Peer {
 #[derive(Debug, Serialize)]
 pub(super) struct Tunnel {
     pub(super) peer: u32,
-    pub(super) source: Ipv4Addr,
-    pub(super) destination: Ipv4Addr,
+    pub(super) source: IpAddr,
+    pub(super) destination: IpAddr,
     pub(super) ifindex: u32,
     /// `None` while the kernel has to find the next hop for each packet.
     pub(super) next_hop: Option<MacAddr>,
@@ -221,8 +221,8 @@ fn tunnel((&peer, value): (&u32, &TunnelValue)) -> Tunnel {
     let [a, b, c, d, e, f, ..] = value.header;
     Tunnel {
         peer,
-        source: encap::source(&value.header).into(),
-        destination: encap::destination(&value.header).into(),
+        source: encap::source(value),
+        destination: encap::destination(value),
         ifindex: value.ifindex,
         next_hop: (value.flags & tunnel_flags::RESOLVED != 0)
             .then_some(MacAddr([a, b, c, d, e, f])),

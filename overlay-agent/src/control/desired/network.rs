@@ -5,13 +5,13 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use overlay_common::layout::{
-    AllowedKey, EndpointValue, FdbKey, FdbValue, FloodMode, NeighborKey, NeighborValue, VniValue,
+    AllowedKey, EndpointValue, FdbKey, FdbValue, NeighborKey, NeighborValue, VniValue,
     endpoint_flags, fdb_flags, neighbor_flags, vni_flags,
 };
 use overlay_common::net::MacAddr;
 
 use super::members::Member;
-use super::{Local, World, network_mtu};
+use super::{Local, World, floods, network_mtu};
 use crate::control::problem::Problem;
 use crate::datapath::rows::{Allowed, Rows};
 use crate::store::schema::{self, NetworkRecord, gateway_mac, rules};
@@ -44,15 +44,6 @@ pub(super) fn vni_rows(
             rows.insert(vni.get(), kept.unwrap_or_else(fresh));
             continue;
         };
-        match record.flood {
-            schema::FloodMode::Drop => {}
-            mode @ (schema::FloodMode::Replicate | schema::FloodMode::Multicast(_)) => {
-                problems.push(Problem::FloodMode {
-                    network: name.clone(),
-                    mode: mode.to_string(),
-                });
-            }
-        }
         rows.insert(vni.get(), vni_row(world, name, record, problems));
     }
     rows
@@ -79,10 +70,9 @@ fn vni_row(
     let options = &record.options;
     VniValue {
         flags: bit(options.internal, vni_flags::INTERNAL) | bit(options.vlan, vni_flags::VLAN),
-        flood: FloodMode::Drop as u32,
         mtu: mtu.into(),
         gateway_mac,
-        ..VniValue::default()
+        ..floods::mode(record)
     }
 }
 

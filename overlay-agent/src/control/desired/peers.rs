@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use overlay_common::layout::{PeerIndex, PeerValue, TunnelValue, tunnel_flags};
+use overlay_common::layout::{PeerIndex, PeerValue, TunnelValue};
 use overlay_common::maps::MAX_TUNNELS;
 use overlay_common::net::{IpKey, MacAddr};
-use overlay_common::packet::OVERHEAD_V4;
 use overlay_common::packet::encap::{Template, destination};
 
 use super::{PeerEnd, Problem, World};
@@ -85,29 +84,10 @@ impl Peers {
     }
 
     pub(super) fn tunnels(&self, world: &World<'_>) -> BTreeMap<PeerIndex, TunnelValue> {
-        let mut tunnels = BTreeMap::new();
-        for (&index, end) in &self.ends {
-            let Some(hop) = world.next_hops.get(&IpAddr::from(end.address)) else {
-                continue;
-            };
-            let template = Template {
-                source_mac: hop.source_mac,
-                next_hop: hop.mac.unwrap_or(MacAddr([0; 6])),
-                source: world.vtep.octets(),
-                destination: end.address.octets(),
-                port: end.port,
-                ttl: TTL,
-            };
-            let value = TunnelValue {
-                header: template.to_bytes(),
-                header_len: OVERHEAD_V4 as u32,
-                ifindex: hop.ifindex,
-                flags: hop.mac.map_or(0, |_| tunnel_flags::RESOLVED),
-                mtu: hop.mtu,
-            };
-            tunnels.insert(index, value);
-        }
-        tunnels
+        self.ends
+            .iter()
+            .filter_map(|(&index, end)| Some((index, tunnel(world, end.address.into(), end.port)?)))
+            .collect()
     }
 
     fn shares(
@@ -123,6 +103,27 @@ impl Peers {
             ip,
         });
     }
+}
+
+/// The outer headers to an address, if there is a way to it.
+pub(super) fn tunnel(world: &World<'_>, address: IpAddr, port: u16) -> Option<TunnelValue> {
+    let hop = world.next_hops.get(&address)?;
+    let template = Template {
+        source_mac: hop.source_mac,
+        next_hop: hop.mac.unwrap_or(MacAddr([0; 6])),
+        source: world.vtep.into(),
+        destination: address,
+        port,
+        ttl: TTL,
+        tos: 0,
+    };
+    Some(TunnelValue {
+        header: template.to_bytes(),
+        header_len: template.header_len(),
+        ifindex: hop.ifindex,
+        flags: template.flags(),
+        mtu: hop.mtu,
+    })
 }
 
 /// The IPv4 addresses of a node except our own: the one to send to, and the others.
@@ -199,7 +200,7 @@ fn index_of(rows: &Rows, ip: Ipv4Addr) -> Option<PeerIndex> {
         return None;
     }
     let is_its_own = if let Some(tunnel) = rows.tunnels.get(&index) {
-        destination(&tunnel.header) == ip.octets()
+        destination(tunnel) == IpAddr::from(ip)
     } else {
         rows.peers
             .values()

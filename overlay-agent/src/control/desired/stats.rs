@@ -7,6 +7,7 @@ use overlay_common::maps::MAX_STATS;
 use overlay_common::net::Vni;
 
 use super::Problem;
+use super::floods::Groups;
 use super::members::Member;
 use super::peers::Peers;
 use crate::datapath::rows::Rows;
@@ -27,13 +28,15 @@ impl Slots {
         vnis: &BTreeMap<u32, VniValue>,
         members: &[Member],
         peers: &Peers,
+        groups: &Groups,
         current: &Rows,
         problems: &mut Vec<Problem>,
     ) -> Self {
         let mut used = BTreeSet::from([OVERFLOW]);
         let mut index = BTreeMap::new();
         for (&key, &slot) in &current.stats_index {
-            let known = key.peer == 0 || peers.ends.contains_key(&key.peer);
+            let known =
+                key.peer == 0 || peers.ends.contains_key(&key.peer) || groups.contains(key.peer);
             if slot < MAX_STATS && used.insert(slot) && vnis.contains_key(&key.vni) && known {
                 index.insert(key, slot);
             }
@@ -43,8 +46,9 @@ impl Slots {
             vni: member.vni.get(),
             peer: member.peer,
         });
+        let flooded = groups.pairs().map(|(vni, peer)| StatsKey { vni, peer });
         let mut free = (0..MAX_STATS).filter(|slot| !used.contains(slot));
-        for key in own.chain(needed).collect::<BTreeSet<_>>() {
+        for key in own.chain(needed).chain(flooded).collect::<BTreeSet<_>>() {
             if index.contains_key(&key) {
                 continue;
             }

@@ -130,8 +130,8 @@ fn two_hosts_on_one_network() {
     assert_eq!(rows.peers.len(), 1, "this host is no peer of its own");
 
     let tunnel = rows.tunnels[&peer];
-    assert_eq!(destination(&tunnel.header), [192, 0, 2, 2]);
-    assert_eq!(source(&tunnel.header), OWN.octets());
+    assert_eq!(destination(&tunnel), IpAddr::from([192, 0, 2, 2]));
+    assert_eq!(source(&tunnel), IpAddr::from(OWN));
     assert_eq!(
         (tunnel.ifindex, tunnel.mtu, tunnel.flags),
         (7, 1500, tunnel_flags::RESOLVED)
@@ -534,7 +534,7 @@ fn meanings_hold(rows: &Rows) {
     assert_eq!(slots.len(), rows.stats_index.len());
     for (ip, peer) in &rows.peers {
         if let Some(tunnel) = rows.tunnels.get(&peer.index) {
-            assert_eq!(IpKey::v4(destination(&tunnel.header)), *ip);
+            assert_eq!(IpKey::from(destination(tunnel)), *ip);
         }
     }
 }

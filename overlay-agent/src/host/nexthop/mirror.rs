@@ -55,6 +55,7 @@ impl Mirror {
     pub(super) fn wanted(&self) -> BTreeSet<NeighborKey> {
         self.routes
             .values()
+            .filter(|route| !route.next.is_multicast())
             .map(|route| (route.ifindex, route.next))
             .collect()
     }
@@ -93,7 +94,8 @@ impl Mirror {
                         source_mac: link.mac?,
                         source_ip: route.source,
                         mtu: route.mtu.map_or(link.mtu, |mtu| mtu.min(link.mtu)),
-                        mac: neighbor.and_then(|neighbor| neighbor.mac),
+                        mac: group_mac(route.next)
+                            .or_else(|| neighbor.and_then(|neighbor| neighbor.mac)),
                     },
                 ))
             })
@@ -132,6 +134,24 @@ impl Mirror {
             self.neighbors.remove(&key);
         }
     }
+}
+
+/// The Ethernet address of a multicast group (RFC 1112, section 6.4; RFC 2464, section 7); `None`
+/// for an address that is none.
+fn group_mac(address: IpAddr) -> Option<MacAddr> {
+    if !address.is_multicast() {
+        return None;
+    }
+    Some(MacAddr(match address {
+        IpAddr::V4(ip) => {
+            let [_, b, c, d] = ip.octets();
+            [0x01, 0x00, 0x5e, b & 0x7f, c, d]
+        }
+        IpAddr::V6(ip) => {
+            let [.., a, b, c, d] = ip.octets();
+            [0x33, 0x33, a, b, c, d]
+        }
+    }))
 }
 
 /// Reads a neighbour message; `None` for one without an IP address (a bridge's FDB).
@@ -239,6 +259,25 @@ mod tests {
         let hop = mirror.next_hops()[&PEER];
         assert_eq!(hop.mac, Some(MacAddr([2, 0, 0, 0, 0, 9])));
         assert_eq!((hop.ifindex, hop.mtu, hop.source_ip), (3, 1500, SOURCE));
+    }
+
+    #[test]
+    fn groups_need_no_neighbour() {
+        for (group, mac) in [
+            ("239.129.2.3", [0x01, 0x00, 0x5e, 0x01, 0x02, 0x03]),
+            ("ff15::4:5:6:7", [0x33, 0x33, 0x00, 0x06, 0x00, 0x07]),
+        ] {
+            let group: IpAddr = group.parse().unwrap();
+            let mut mirror = mirror();
+            let route = Route {
+                next: group,
+                ..mirror.routes[&PEER]
+            };
+            mirror.routes = [(group, route)].into();
+            assert_eq!(mirror.next_hops()[&group].mac, Some(MacAddr(mac)));
+            assert_eq!(mirror.marks(), (vec![], vec![]));
+        }
+        assert_eq!(group_mac(PEER), None);
     }
 
     #[test]

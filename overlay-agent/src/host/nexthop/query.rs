@@ -20,6 +20,17 @@ pub(super) async fn route(
     vtep: IpAddr,
     peer: IpAddr,
 ) -> Result<Option<Route>, NetlinkError> {
+    if peer.is_multicast() {
+        // Out of the device of the source address, whatever the routes say.
+        let same = peer.is_ipv4() == vtep.is_ipv4();
+        let device = netlink.carrier(vtep).await?.filter(|_| same);
+        return Ok(device.map(|ifindex| Route {
+            ifindex,
+            next: peer,
+            source: vtep,
+            mtu: None,
+        }));
+    }
     let message = match (peer, vtep) {
         (IpAddr::V4(peer), IpAddr::V4(vtep)) => RouteMessageBuilder::<Ipv4Addr>::new()
             .destination_prefix(peer, 32)
