@@ -165,13 +165,14 @@ async fn a_removed_node_takes_its_endpoints_along(at: &Place) -> Result<()> {
         left.len() == 3 && left.iter().all(|e| e.path.node == stays),
         "{left:?}"
     );
+    // And the gateway's.
     ensure!(
         at.client
             .keys(&at.keys.addresses_of(net.vni))
             .await?
             .value
             .len()
-            == 4
+            == 5
     );
     ensure!(net.revision(gone).await?.endpoints == 0 && net.revision(stays).await?.endpoints == 3);
     let nodes = at.registry.nodes().await?.items;

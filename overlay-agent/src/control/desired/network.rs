@@ -67,16 +67,13 @@ fn vni_row(
             mtu,
         });
     }
-    let has_gateway = record.gateways().next().is_some();
+    let gateway = record.gateways().next();
+    let gateway_mac = gateway.map_or_else(MacAddr::default, |_| gateway_mac(record.vni));
     let options = &record.options;
     VniValue {
         flags: bit(options.internal, vni_flags::INTERNAL) | bit(options.vlan, vni_flags::VLAN),
         mtu: mtu.into(),
-        gateway_mac: if has_gateway {
-            gateway_mac(record.vni)
-        } else {
-            MacAddr::default()
-        },
+        gateway_mac,
         ..floods::mode(record)
     }
 }
