@@ -58,8 +58,8 @@ struct Create {
     /// Largest IP packet in bytes [default: the underlay's less 50, on each host]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(576..))]
     mtu: Option<u16>,
-    /// What happens to broadcast and multicast
-    #[arg(long, default_value = "drop", value_parser = values::flood)]
+    /// What happens to broadcast, multicast and unknown unicast: drop, replicate or multicast=GROUP
+    #[arg(long, value_name = "MODE", default_value = "drop", value_parser = values::flood)]
     flood: FloodMode,
     /// No way out of the network
     #[arg(long)]

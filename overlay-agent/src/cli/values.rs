@@ -59,15 +59,7 @@ pub(super) fn ifname(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// The other modes exist in the store's schema and are not made yet.
 pub(super) fn flood(text: &str) -> Result<FloodMode, String> {
-    match text
-        .parse()
-        .map_err(|error: ParseFloodError| error.to_string())?
-    {
-        FloodMode::Drop => Ok(FloodMode::Drop),
-        FloodMode::Replicate | FloodMode::Multicast(_) => {
-            Err("this version knows only `drop`: broadcast is dropped, ARP is answered".into())
-        }
-    }
+    text.parse()
+        .map_err(|error: ParseFloodError| error.to_string())
 }

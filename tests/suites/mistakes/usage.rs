@@ -56,9 +56,14 @@ fn wrong_arguments() -> Result<()> {
         ),
         ("network create blue --mtu 100", 2, &["--mtu", "576"]),
         (
-            "network create blue --flood replicate",
+            "network create blue --flood always",
             2,
-            &["--flood", "`drop`"],
+            &["--flood", "`always`", "drop, replicate or multicast=GROUP"],
+        ),
+        (
+            "network create blue --flood multicast=192.0.2.1",
+            2,
+            &["--flood", "multicast=192.0.2.1", "not a flood mode"],
         ),
         (
             "network create ../blue",
