@@ -39,20 +39,30 @@ fn to_128_peers() -> Result<()> {
         addresses.insert(ip);
     }
     let frame = ethernet(sender.mac, MacAddr::BROADCAST, b"to all");
+    // All of them are known, and the kernel has found their neighbours.
     until(CONVERGE, || {
-        let work = world.work.path();
-        let capture = Capture::start(&sink.netns, UNDERLAY, "udp dst port 4789", work)?;
-        // Which has the kernel find the neighbours, the first time.
         reaches_each_once(&sender, &frame, &[&far])?;
-        let rows = fields(&capture.stop()?, "eth.type == 0x88b5", &["ip.dst"])?;
-        let reached: BTreeSet<String> = rows.iter().map(|row| row[0].clone()).collect();
-        ensure!(
-            reached == addresses,
-            "{} of {PEERS} peers have a copy",
-            reached.len()
-        );
+        let metrics = host.metrics()?;
+        for n in 0..PEERS {
+            let labels = [("peer", &*format!("peer{n}")), ("direction", "tx")];
+            let sent = metrics.sum("overlay_peer_packets_total", &labels)?;
+            ensure!(sent.is_some_and(|sent| sent > 0.0), "nothing for peer {n}");
+        }
         Ok(())
-    })
+    })?;
+    let work = world.work.path();
+    let capture = Capture::start(&sink.netns, UNDERLAY, "udp dst port 4789", work)?;
+    let last = ethernet(sender.mac, MacAddr::BROADCAST, b"once");
+    reaches_each_once(&sender, &last, &[&far])?;
+    let rows = fields(&capture.stop()?, "frame contains \"once\"", &["ip.dst"])?;
+    let reached: BTreeSet<String> = rows.iter().map(|row| row[0].clone()).collect();
+    ensure!(
+        reached == addresses && rows.len() == PEERS,
+        "{} copies for {} of {PEERS} peers",
+        rows.len(),
+        reached.len()
+    );
+    Ok(())
 }
 
 #[test]
