@@ -154,7 +154,20 @@ mod tests {
             ("network create x --subnet 10.0.0.0/33", "10.0.0.0/16"),
             ("network create x --gateway 10.0.0", "10.0.0"),
             ("network create x --mtu 100", "100"),
-            ("network create x --flood replicate", "drop"),
+            ("network create x --flood never", "replicate"),
+            (
+                "network create x --flood multicast=10.0.0.1",
+                "10.0.0.1 is not a multicast group",
+            ),
+            ("network create x --flood-rate 0", "--flood drop"),
+            (
+                "endpoint add --network x --netns /a --allow-ip 10.0.0",
+                "prefix",
+            ),
+            (
+                "endpoint add --network x --node n --ip 10.0.0.1 --mac 02:00:00:00:00:01 --forwarding",
+                "--forwarding",
+            ),
             ("network create ../x", "../x"),
             ("endpoint rm ", "ENDPOINT"),
             ("endpoint inspect ", "ENDPOINT"),

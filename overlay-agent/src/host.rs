@@ -6,10 +6,12 @@ pub mod endpoint;
 pub mod fallback;
 pub mod group;
 pub mod link;
+pub mod mtu;
 pub mod netlink;
 mod netns;
 pub mod nexthop;
 pub mod owner;
+mod routes;
 pub mod underlay;
 
 pub use netlink::Netlink;

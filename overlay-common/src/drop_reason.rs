@@ -56,9 +56,9 @@ labelled! {
         UnknownInterface = 10 => "unknown_interface",
         /// An endpoint sent from a MAC that is not its own.
         SourceMac = 11 => "source_mac",
-        /// An endpoint sent a frame with a VLAN tag.
+        /// A frame with a VLAN tag on a network that carries none.
         Vlan = 12 => "vlan",
-        /// An endpoint sent an 802.3 frame with a length instead of an ethertype (LLC).
+        /// An 802.3 frame with a length instead of an ethertype (LLC).
         Llc = 13 => "llc",
         /// ARP that is not Ethernet/IPv4 or whose sender MAC is not the endpoint's.
         BadArp = 14 => "bad_arp",
@@ -76,7 +76,7 @@ labelled! {
         FallbackFailed = 20 => "fallback_failed",
         /// An endpoint sent from an IP address that is not its own.
         SourceIp = 21 => "source_ip",
-        /// An endpoint sent an MPLS frame.
+        /// An MPLS frame.
         Mpls = 22 => "mpls",
         /// An endpoint sent an IPv6 router advertisement.
         RouterAdvertisement = 23 => "router_advertisement",
@@ -118,13 +118,13 @@ labelled! {
     FallbackCause {
         /// An outer fragment: the UDP header is elsewhere.
         OuterFragment = 1 => "outer_fragment",
-        /// Outer IPv4 options.
+        /// Outer IPv4 options or IPv6 extension headers.
         OuterOptions = 2 => "outer_options",
         /// The outer UDP checksum is used, and nobody has verified it yet.
         OuterChecksum = 3 => "outer_checksum",
         /// The outer length fields disagree with the frame; the kernel decides.
         OuterLength = 4 => "outer_length",
-        /// The outer header is marked CE or ECT(1), which may have to reach the inner one.
+        /// Not counted any more: the fast path merges congestion marks.
         OuterCongestion = 5 => "outer_congestion",
         /// `bpf_skb_adjust_room` takes IPv4 and IPv6 only.
         InnerNotIp = 6 => "inner_not_ip",

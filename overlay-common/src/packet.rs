@@ -2,12 +2,17 @@
 
 pub mod arp;
 pub mod checksum;
+pub mod ecn;
 pub mod encap;
 pub mod flow;
+pub mod icmp;
+pub mod ip;
+pub mod nd;
+pub mod udp;
 
 use network_types::arp::ArpHdr;
 use network_types::eth::EthHdr;
-use network_types::ip::Ipv4Hdr;
+use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 use network_types::udp::UdpHdr;
 use network_types::vxlan::VxlanHdr;
 
@@ -20,12 +25,17 @@ pub const UDP_LEN: usize = 8;
 pub const VXLAN_LEN: usize = 8;
 /// Bytes that VXLAN over IPv4 adds in front of a frame.
 pub const OVERHEAD_V4: usize = ETH_LEN + IPV4_LEN + UDP_LEN + VXLAN_LEN;
+/// Bytes that VXLAN over IPv6 adds in front of a frame.
+pub const OVERHEAD_V6: usize = ETH_LEN + IPV6_LEN + UDP_LEN + VXLAN_LEN;
 
 pub const ETHERTYPE_IPV4: u16 = 0x0800;
 pub const ETHERTYPE_ARP: u16 = 0x0806;
 pub const ETHERTYPE_VLAN: u16 = 0x8100;
 pub const ETHERTYPE_IPV6: u16 = 0x86dd;
 pub const ETHERTYPE_QINQ: u16 = 0x88a8;
+pub const ETHERTYPE_MPLS: u16 = 0x8847;
+/// MPLS with an upstream-assigned label (RFC 5332).
+pub const ETHERTYPE_MPLS_UPSTREAM: u16 = 0x8848;
 /// Below this the field is the length of an 802.3 frame (IEEE 802.3, clause 3.2.6).
 pub const ETHERTYPE_MIN: u16 = 0x0600;
 
@@ -45,7 +55,10 @@ macro_rules! headers {
         unsafe impl Header for $type {}
     )+ };
 }
-headers!(EthHdr, Ipv4Hdr, UdpHdr, VxlanHdr, ArpHdr, u8);
+headers!(EthHdr, Ipv4Hdr, Ipv6Hdr, UdpHdr, VxlanHdr, ArpHdr, u8);
+
+// SAFETY: bytes.
+unsafe impl<const N: usize> Header for [u8; N] {}
 
 /// A frame from its Ethernet header on.
 pub trait Packet {

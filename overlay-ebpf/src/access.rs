@@ -2,6 +2,7 @@
 
 use aya_ebpf::helpers::bpf_xdp_get_buff_len;
 use aya_ebpf::programs::{TcContext, XdpContext};
+use overlay_common::decide::tunnel::Offload;
 use overlay_common::packet::{Header, Packet};
 
 /// Outer IPv4 and inner headers with room for inner options, which every decision fits in.
@@ -58,6 +59,15 @@ impl<'a> SkbFrame<'a> {
     pub fn is_tagged(&self) -> bool {
         // SAFETY: as above.
         unsafe { (*self.0.skb.skb).vlan_present != 0 }
+    }
+
+    /// What the kernel keeps beside the frame.
+    #[inline(always)]
+    pub fn offload(&self) -> Offload {
+        Offload {
+            gso_size: self.gso_size(),
+            tagged: self.is_tagged(),
+        }
     }
 
     /// Frames on the wire: segments of a super-packet.

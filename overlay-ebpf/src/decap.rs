@@ -1,11 +1,16 @@
 //! TC ingress on the underlay.
 
 use aya_ebpf::bindings::bpf_adj_room_mode::BPF_ADJ_ROOM_MAC;
-use aya_ebpf::bindings::{BPF_F_ADJ_ROOM_DECAP_L3_IPV6, BPF_F_ADJ_ROOM_FIXED_GSO};
+use aya_ebpf::bindings::{
+    BPF_CSUM_LEVEL_QUERY, BPF_F_ADJ_ROOM_DECAP_L3_IPV4, BPF_F_ADJ_ROOM_DECAP_L3_IPV6,
+    BPF_F_ADJ_ROOM_FIXED_GSO, BPF_F_RECOMPUTE_CSUM,
+};
+use aya_ebpf::helpers::bpf_csum_level;
 use aya_ebpf::programs::TcContext;
 use overlay_common::decide::Refusal;
-use overlay_common::decide::underlay::{self, Family, Outer, Receivers};
-use overlay_common::packet::OVERHEAD_V4;
+use overlay_common::decide::underlay::{self, Change, Family, Outer, Receivers, Vxlan};
+use overlay_common::layout::Vtep;
+use overlay_common::packet::{ETH_LEN, OVERHEAD_V4, OVERHEAD_V6};
 use overlay_common::{DropReason, FallbackCause};
 
 use crate::access::SkbFrame;
@@ -42,36 +47,86 @@ pub fn run(ctx: &TcContext) -> Result<Decap, Refusal> {
         Outer::Vxlan(vxlan) if vxlan.is_for_us(&KernelTables) => vxlan,
         Outer::Vxlan(_) => return Ok(Decap::Foreign),
     };
-    let delivery = underlay::admit(&frame, OVERHEAD_V4, &vxlan, &KernelTables)?;
-    let family = match underlay::decapsulable(&frame, delivery.inner, frame.gso_size() != 0) {
-        Ok(family) => family,
+    if vxlan.has_checksum && !is_verified(ctx) {
+        return Ok(Decap::Fallback(FallbackCause::OuterChecksum));
+    }
+    // The two lengths are constants to the verifier: only so are the offsets behind them.
+    if vxlan.outer_len == OVERHEAD_V6 {
+        deliver::<OVERHEAD_V6>(ctx, &frame, vtep, vxlan)
+    } else {
+        deliver::<OVERHEAD_V4>(ctx, &frame, vtep, vxlan)
+    }
+}
+
+/// Admits a frame behind `OUTER` bytes of headers and takes them off.
+#[inline(always)]
+fn deliver<const OUTER: usize>(
+    ctx: &TcContext,
+    frame: &SkbFrame<'_>,
+    vtep: &Vtep,
+    vxlan: Vxlan,
+) -> Result<Decap, Refusal> {
+    let vxlan = Vxlan {
+        outer_len: OUTER,
+        ..vxlan
+    };
+    let delivery = underlay::admit(frame, OUTER, &vxlan, vtep, &KernelTables)?;
+    let aggregate = frame.gso_size() != 0;
+    let strip = match underlay::decapsulable(frame, &vxlan, &delivery, aggregate)? {
+        Ok(strip) => strip,
         Err(cause) => return Ok(Decap::Fallback(cause)),
     };
     let segments = frame.segments();
 
-    if take_out(ctx, family).is_err() {
+    if take_out::<OUTER>(ctx, strip.family).is_err() {
         return Ok(Decap::Fallback(FallbackCause::RoomRefused));
     }
+    let failed = |_| Refusal::new(DropReason::DecapFailed, vxlan.vni, delivery.peer);
     // The queue was chosen for the underlay's device.
     // SAFETY: the context pointer is valid while the program runs, and the field is writable.
     unsafe { (*ctx.skb.skb).queue_mapping = 0 };
     ctx.store(0, &delivery.inner.to_bytes(), 0)
-        .map_err(|_| Refusal::new(DropReason::DecapFailed, vxlan.vni, 0))?;
+        .map_err(failed)?;
+    apply(ctx, strip.change).map_err(failed)?;
     verdict::count_received(delivery.stats, segments, ctx.len());
     Ok(Decap::Deliver(delivery.receivers))
 }
 
-/// Takes the 50 bytes after the Ethernet header out; the kernel refuses before it changes
-/// anything. `FIXED_GSO` keeps the segment size, which is the inner one already.
+/// Whether the driver or GRO has verified the outer UDP checksum. What it says is of the outer
+/// packet alone: `adjust_room` takes it back, and the inner checksums are the receiver's.
 #[inline(always)]
-fn take_out(ctx: &TcContext, family: Family) -> Result<(), i64> {
+fn is_verified(ctx: &TcContext) -> bool {
+    // SAFETY: the context pointer is valid while the program runs.
+    unsafe { bpf_csum_level(ctx.skb.skb, u64::from(BPF_CSUM_LEVEL_QUERY)) >= 0 }
+}
+
+/// Takes the bytes after the Ethernet header out; the kernel refuses before it changes anything.
+/// `FIXED_GSO` keeps the segment size, which is the inner one already.
+#[inline(always)]
+fn take_out<const OUTER: usize>(ctx: &TcContext, family: Family) -> Result<(), i64> {
     let family = match family {
-        Family::V4 => 0,
+        Family::V4 => BPF_F_ADJ_ROOM_DECAP_L3_IPV4,
         Family::V6 => BPF_F_ADJ_ROOM_DECAP_L3_IPV6,
     };
     ctx.skb.adjust_room(
-        -(OVERHEAD_V4 as i32),
+        -(OUTER as i32),
         BPF_ADJ_ROOM_MAC,
         u64::from(BPF_F_ADJ_ROOM_FIXED_GSO | family),
     )
+}
+
+/// Writes the merged congestion mark; a checksum of the whole packet that the device has computed
+/// (`CHECKSUM_COMPLETE`) follows.
+#[inline(always)]
+fn apply(ctx: &TcContext, change: Change) -> Result<(), i64> {
+    const IP_CHECKSUM: usize = ETH_LEN + 10;
+    let flags = u64::from(BPF_F_RECOMPUTE_CSUM);
+    match change {
+        Change::None => Ok(()),
+        Change::V4 { tos, checksum } => {
+            ctx.store(ETH_LEN, &tos, flags)?;
+            ctx.store(IP_CHECKSUM, &checksum, flags)
+        }
+        Change::V6 { traffic_class } => ctx.store(ETH_LEN, &traffic_class, flags),
+    }
 }

@@ -19,7 +19,7 @@ pub fn run(ctx: &XdpContext) -> Result<Filter, Refusal> {
     match underlay::classify(&XdpFrame(ctx), vtep).map_err(Refusal::unattributed)? {
         Outer::Foreign | Outer::Fallback(_) => Ok(Filter::Pass),
         Outer::Vxlan(vxlan) if vxlan.is_for_us(&KernelTables) => {
-            underlay::filter(&vxlan, &KernelTables).map(|()| Filter::Pass)
+            underlay::filter(&vxlan, vtep, &KernelTables).map(|()| Filter::Pass)
         }
         Outer::Vxlan(_) => Ok(Filter::Pass),
     }

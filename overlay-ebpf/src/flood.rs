@@ -213,8 +213,10 @@ fn copy(copies: &Copies, peer: PeerIndex) -> Result<(), DropReason> {
     let frame = SkbFrame::new(&ctx);
     let ethernet = Ethernet::read(&frame, 0).ok_or(DropReason::Truncated)?;
     // By whichever path: here every copy takes the kernel's.
-    tunnel::path(&frame, ethernet, frame.gso_size(), tunnel)?;
-    fallback::mark(&ctx, tunnel, copies.vni).map_err(|_| DropReason::FallbackFailed)?;
+    tunnel::path(&frame, ethernet, frame.offload(), tunnel)?;
+    let traffic_class = tunnel::traffic_class(&frame, ethernet, tunnel);
+    fallback::mark(&ctx, tunnel, copies.vni, traffic_class)
+        .map_err(|_| DropReason::FallbackFailed)?;
     // SAFETY: the context pointer is valid while the program runs.
     match unsafe { bpf_clone_redirect(copies.skb, copies.fallback, 0) } {
         0 => Ok(()),

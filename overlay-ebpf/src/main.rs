@@ -11,12 +11,16 @@
 )]
 
 mod access;
+mod answer;
 mod decap;
 mod encap;
 mod fallback;
 mod filter;
 mod flood;
+mod guard;
+mod icmp;
 mod maps;
+mod route;
 mod tunnel;
 mod verdict;
 
@@ -36,7 +40,7 @@ mod programs {
     use crate::encap::Encap;
     use crate::filter::Filter;
     use crate::verdict;
-    use crate::{decap, encap, fallback, filter, flood};
+    use crate::{decap, encap, fallback, filter, flood, guard};
 
     /// XDP on the underlay: junk is dropped before the kernel makes an skb of it.
     #[xdp]
@@ -68,6 +72,10 @@ mod programs {
             Ok(Encap::Deliver { ifindex }) => verdict::redirect_peer(ifindex),
             Ok(Encap::Tunnelled(tunnelled)) => verdict::transmit(tunnelled),
             Ok(Encap::Answer) => verdict::redirect(verdict::ifindex(&ctx)),
+            Ok(Encap::Told(refusal)) => {
+                verdict::count_drop(&ctx, Direction::Tx, refusal);
+                verdict::redirect(verdict::ifindex(&ctx))
+            }
             Ok(Encap::Flooded) => verdict::CONSUMED,
             Err(refusal) => verdict::drop(&ctx, Direction::Tx, refusal),
         }
@@ -91,6 +99,15 @@ mod programs {
                 flood::deliver(ctx, vni);
                 verdict::CONSUMED
             }
+        }
+    }
+
+    /// TC egress on the underlay: VXLAN that a process of this host made goes nowhere.
+    #[classifier]
+    pub fn to_underlay(ctx: TcContext) -> i32 {
+        match guard::run(&ctx) {
+            Ok(()) => verdict::NEXT,
+            Err(refusal) => verdict::drop(&ctx, Direction::Tx, refusal),
         }
     }
 

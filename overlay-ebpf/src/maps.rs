@@ -59,6 +59,23 @@ static FLOODS: HashMap<u32, FloodValue> = HashMap::pinned(names::MAX_FLOODS, BPF
 #[map]
 static FLOOD_CLOCKS: HashMap<u32, u64> = HashMap::pinned(names::MAX_FLOODS, BPF_F_NO_PREALLOC);
 
+/// Where answers are made, which are too long for the stack. Of this object alone.
+#[map]
+static SCRATCH: PerCpuArray<[u8; SCRATCH_LEN]> = PerCpuArray::with_max_entries(1, 0);
+
+const SCRATCH_LEN: usize = 128;
+
+/// `N` bytes of this CPU's, used by nobody else until the program ends: programs are not
+/// interrupted by one another.
+#[inline(always)]
+pub fn scratch<const N: usize>() -> Option<&'static mut [u8; N]> {
+    const { assert!(N <= SCRATCH_LEN) };
+    let bytes = SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: the element is this CPU's, at least as long, and stays mapped until the program
+    // ends; each program asks once.
+    Some(unsafe { &mut *bytes.cast::<[u8; N]>() })
+}
+
 /// The maps as [`overlay_common::decide`] sees them.
 pub struct KernelTables;
 

@@ -3,15 +3,15 @@
 use aya_ebpf::bindings::bpf_adj_room_mode::BPF_ADJ_ROOM_MAC;
 use aya_ebpf::bindings::{
     BPF_ADJ_ROOM_ENCAP_L2_SHIFT, BPF_F_ADJ_ROOM_ENCAP_L2_ETH, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4,
-    BPF_F_ADJ_ROOM_ENCAP_L4_UDP, BPF_F_ADJ_ROOM_FIXED_GSO,
+    BPF_F_ADJ_ROOM_ENCAP_L3_IPV6, BPF_F_ADJ_ROOM_ENCAP_L4_UDP, BPF_F_ADJ_ROOM_FIXED_GSO,
 };
 use aya_ebpf::helpers::bpf_get_hash_recalc;
 use aya_ebpf::programs::TcContext;
 use overlay_common::decide::tunnel::{self, Path};
 use overlay_common::layout::{TunnelValue, tunnel_flags};
-use overlay_common::packet::encap::headers_v4;
+use overlay_common::packet::encap::{Variable, headers_v4, headers_v6};
 use overlay_common::packet::flow::source_port;
-use overlay_common::packet::{ETH_LEN, Ethernet, OVERHEAD_V4};
+use overlay_common::packet::{ETH_LEN, Ethernet, OVERHEAD_V4, OVERHEAD_V6};
 use overlay_common::{DropReason, FallbackCause};
 
 use crate::access::SkbFrame;
@@ -31,27 +31,33 @@ pub enum Tunnelled {
 /// `ENCAP_L2` is the inner Ethernet header alone: with the VXLAN header counted in, UDP-tunnel
 /// segmentation would look for the inner packet 8 bytes off.
 const ROOM_FLAGS: u64 = BPF_F_ADJ_ROOM_FIXED_GSO as u64
-    | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 as u64
     | BPF_F_ADJ_ROOM_ENCAP_L4_UDP as u64
     | BPF_F_ADJ_ROOM_ENCAP_L2_ETH as u64
     | (ETH_LEN as u64) << BPF_ADJ_ROOM_ENCAP_L2_SHIFT;
 
 /// Outer headers, or the metadata for the fallback device to make them of.
-#[inline(always)]
+///
+/// In a frame of its own: the stack is 512 bytes for all functions together.
+#[inline(never)]
 pub fn enter(
     ctx: &TcContext,
-    frame: &SkbFrame<'_>,
-    ethernet: Ethernet,
+    ethernet: &Ethernet,
     tunnel: &TunnelValue,
     vni: u32,
 ) -> Result<Tunnelled, DropReason> {
-    let cause = match tunnel::path(frame, ethernet, frame.gso_size(), tunnel)? {
+    let (frame, ethernet) = (&SkbFrame::new(ctx), *ethernet);
+    let path = tunnel::path(frame, ethernet, frame.offload(), tunnel)?;
+    let traffic_class = tunnel::traffic_class(frame, ethernet, tunnel);
+    let cause = match path {
         Path::Fast => {
-            let port = source_port(flow_hash(ctx));
-            let headers = headers_v4(&tunnel.header, ethernet, ctx.len() as u16, vni, port);
-            if make_room(ctx).is_ok() {
-                ctx.store(0, &headers, 0)
-                    .map_err(|_| DropReason::EncapFailed)?;
+            let variable = Variable {
+                inner: ethernet,
+                inner_len: ctx.len() as u16,
+                vni,
+                source_port: source_port(flow_hash(ctx)),
+                traffic_class,
+            };
+            if put_headers(ctx, tunnel, &variable)? {
                 let ifindex = tunnel.ifindex;
                 return Ok(if tunnel.flags & tunnel_flags::RESOLVED == 0 {
                     Tunnelled::Resolve { ifindex }
@@ -64,7 +70,7 @@ pub fn enter(
         Path::Fallback(cause) => cause,
     };
     let vtep = maps::vtep().ok_or(DropReason::FallbackFailed)?;
-    fallback::mark(ctx, tunnel, vni).map_err(|_| DropReason::FallbackFailed)?;
+    fallback::mark(ctx, tunnel, vni, traffic_class).map_err(|_| DropReason::FallbackFailed)?;
     // SAFETY: the context pointer is valid while the program runs, and the field is writable.
     unsafe { (*ctx.skb.skb).mark = vtep.mark };
     Ok(Tunnelled::Fallback {
@@ -74,12 +80,43 @@ pub fn enter(
 }
 
 /// Makes room after the Ethernet header for the outer headers and the inner Ethernet header, which
-/// are then written in one piece. The kernel refuses before it changes anything: a frame that a
-/// tunnel inside the container has marked as encapsulated, segmentation other than TCP's and UDP's.
+/// are then written in one piece. `false` when the kernel refuses, which it does before it changes
+/// anything: a frame that a tunnel inside the container has marked as encapsulated, segmentation
+/// other than TCP's and UDP's.
 #[inline(always)]
-fn make_room(ctx: &TcContext) -> Result<(), i64> {
-    ctx.skb
-        .adjust_room(OVERHEAD_V4 as i32, BPF_ADJ_ROOM_MAC, ROOM_FLAGS)
+fn put_headers(
+    ctx: &TcContext,
+    tunnel: &TunnelValue,
+    variable: &Variable,
+) -> Result<bool, DropReason> {
+    let stored = if tunnel.is_ipv6() {
+        if make_room(ctx, OVERHEAD_V6, BPF_F_ADJ_ROOM_ENCAP_L3_IPV6).is_err() {
+            return Ok(false);
+        }
+        store_v6(ctx, tunnel, variable)
+    } else {
+        let headers = headers_v4(&tunnel.header, variable);
+        if make_room(ctx, OVERHEAD_V4, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4).is_err() {
+            return Ok(false);
+        }
+        ctx.store(0, &headers, 0)
+    };
+    stored.map(|()| true).map_err(|_| DropReason::EncapFailed)
+}
+
+/// In a frame of its own: the stack is 512 bytes for all functions together.
+#[inline(never)]
+fn store_v6(ctx: &TcContext, tunnel: &TunnelValue, variable: &Variable) -> Result<(), i64> {
+    ctx.store(0, &headers_v6(&tunnel.header, variable), 0)
+}
+
+#[inline(always)]
+fn make_room(ctx: &TcContext, overhead: usize, family: u32) -> Result<(), i64> {
+    ctx.skb.adjust_room(
+        overhead as i32,
+        BPF_ADJ_ROOM_MAC,
+        ROOM_FLAGS | u64::from(family),
+    )
 }
 
 /// The socket's hash where the kernel has set one, else of the inner flow.

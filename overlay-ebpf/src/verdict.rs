@@ -105,7 +105,10 @@ pub fn leave_to_kernel(direction: Direction, cause: FallbackCause) -> i32 {
 pub fn transmit(tunnelled: Tunnelled) -> i32 {
     match tunnelled {
         Tunnelled::Transmit { ifindex } => redirect(ifindex),
-        Tunnelled::Resolve { ifindex } => redirect_neigh(ifindex),
+        Tunnelled::Resolve { ifindex } => {
+            count_fallback(Direction::Tx, FallbackCause::NoNeighbor);
+            redirect_neigh(ifindex)
+        }
         Tunnelled::Fallback { ifindex, cause } => fallback(ifindex, Direction::Tx, cause),
     }
 }

@@ -109,10 +109,12 @@ impl Host {
         command
             .envs(environment.iter().copied())
             .args(["run", "--underlay", UNDERLAY])
-            .args(["--advertise", &self.ip().to_string()])
             .args(["--node-name", self.label()])
             .args(["--metrics-addr", &METRICS.to_string()])
             .args(more);
+        for vtep in &self.vteps {
+            command.args(["--advertise", &vtep.to_string()]);
+        }
         self.folders(&mut command)?;
         let log = self.work().path().join("agent.log");
         let name = format!("the agent of {}", self.label());

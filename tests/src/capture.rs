@@ -29,6 +29,13 @@ impl Capture {
         Self::with(netns, device, filter, folder, &[])
     }
 
+    /// The same for bursts of packets up to 2048 bytes: tcpdump's buffer has room for 8 of the
+    /// longest packets that it was told to expect.
+    pub fn bursts(netns: &Netns, device: &str, filter: &str, folder: &Path) -> Result<Self> {
+        let options = ["-s", "2048", "-B", "16384"];
+        Self::with(netns, device, filter, folder, &options)
+    }
+
     /// The same for the first 128 bytes of each packet: of a bulk transfer, more than that is
     /// more than tcpdump can keep up with.
     pub fn headers(netns: &Netns, device: &str, filter: &str, folder: &Path) -> Result<Self> {
@@ -69,11 +76,53 @@ impl Capture {
         Ok(Self { daemon, file })
     }
 
+    /// Where the packets are written, each as soon as it was seen.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
     /// Ends the recording; its file.
     pub fn stop(mut self) -> Result<PathBuf> {
         self.daemon.stop(Duration::from_secs(10))?;
         Ok(self.file.clone())
     }
+}
+
+/// The bytes of the packets recorded so far, in the classic format that tcpdump writes. A packet
+/// that is only half written yet is left out.
+///
+/// # Errors
+/// The file is of another format, or a packet was cut.
+pub fn frames(file: &Path) -> Result<Vec<Vec<u8>>> {
+    /// Microseconds, in this machine's byte order.
+    const MAGIC: u32 = 0xa1b2_c3d4;
+    const FILE_HEADER: usize = 24;
+    const PACKET_HEADER: usize = 16;
+
+    let bytes = fs::read(file).with_context(|| format!("read {}", file.display()))?;
+    let number = |at: usize| -> Option<u32> {
+        let field = bytes.get(at..at + 4)?;
+        Some(u32::from_ne_bytes(field.try_into().ok()?))
+    };
+    if number(0) != Some(MAGIC) {
+        bail!("{} is no recording of tcpdump", file.display());
+    }
+    let mut frames = Vec::new();
+    let mut at = FILE_HEADER;
+    while let (Some(kept), Some(length)) = (number(at + 8), number(at + 12)) {
+        if kept != length {
+            bail!("a packet of {length} bytes was cut to {kept}");
+        }
+        let start = at + PACKET_HEADER;
+        let end = start + kept as usize;
+        let Some(frame) = bytes.get(start..end) else {
+            break;
+        };
+        frames.push(frame.to_vec());
+        at = end;
+    }
+    Ok(frames)
 }
 
 /// One row per packet, with the named fields as tshark prints them (empty where absent).

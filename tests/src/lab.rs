@@ -1,13 +1,26 @@
 //! Hosts on one underlay: a switch with a cable to each, or one cable between two.
 
-use std::{net::Ipv4Addr, path::Path};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::Path,
+};
 
 use anyhow::{Context as _, Result};
 
-use crate::{bpffs::BpfDir, names::require_root, netns::Netns, process::Daemon, workdir::WorkDir};
+use crate::{
+    bpffs::BpfDir, kernel_overlay::add_ipv6, names::require_root, netns::Netns, process::Daemon,
+    workdir::WorkDir,
+};
 
 /// Every host's underlay device.
 pub const UNDERLAY: &str = "eth0";
+
+/// Which protocol an address is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    V4,
+    V6,
+}
 
 /// Hosts `host1`, `host2`, … with addresses 192.0.2.1, 192.0.2.2, … on [`UNDERLAY`].
 #[derive(Debug)]
@@ -21,6 +34,7 @@ impl Lab {
     /// `hosts` hosts, each with a cable to a switch (a Linux bridge in a namespace of its own).
     pub fn switched(hosts: u8) -> Result<Self> {
         let switch = Netns::new("switch")?;
+        bridges_only_switch(&switch)?;
         switch.ip(&["link", "add", "br0", "type", "bridge"])?;
         switch.ip(&["link", "set", "br0", "up"])?;
         let mut lab = Self {
@@ -85,6 +99,17 @@ impl Lab {
     }
 }
 
+/// Keeps the netfilter of a namespace's bridges off: it would drop and trim frames by what their
+/// IP headers say, as no switch does.
+pub fn bridges_only_switch(netns: &Netns) -> Result<()> {
+    if Path::new("/proc/sys/net/bridge").exists() {
+        for family in ["iptables", "ip6tables"] {
+            netns.sysctl(&format!("net.bridge.bridge-nf-call-{family}"), "0")?;
+        }
+    }
+    Ok(())
+}
+
 /// A machine on the underlay.
 #[derive(Debug)]
 pub struct Station {
@@ -92,6 +117,8 @@ pub struct Station {
     pub netns: Netns,
     /// Its address on [`UNDERLAY`].
     pub ip: Ipv4Addr,
+    /// The other one, once [`Self::add_ipv6`] gave it: `2001:db8::1`, `2001:db8::2`, …
+    pub ip6: Ipv6Addr,
 }
 
 impl Station {
@@ -101,7 +128,22 @@ impl Station {
             label: label.to_owned(),
             netns,
             ip: Ipv4Addr::new(192, 0, 2, number),
+            ip6: Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, number.into()),
         })
+    }
+
+    /// Gives it its IPv6 address besides.
+    pub fn add_ipv6(&self) -> Result<()> {
+        add_ipv6(&self.netns, self.ip6)
+    }
+
+    /// Its address of a family.
+    #[must_use]
+    pub fn address_of(&self, underlay: Family) -> IpAddr {
+        match underlay {
+            Family::V4 => self.ip.into(),
+            Family::V6 => self.ip6.into(),
+        }
     }
 
     fn address(&self) -> Result<()> {
@@ -116,6 +158,8 @@ impl Station {
 #[derive(Debug)]
 pub struct Host {
     pub(crate) agent: Option<Daemon>,
+    /// What the agent is told to announce: `--advertise`, at most one of each family.
+    pub vteps: Vec<IpAddr>,
     pins: BpfDir,
     work: WorkDir,
     pub station: Station,
@@ -128,6 +172,7 @@ impl Host {
         let work = WorkDir::new(&station.label)?;
         Ok(Self {
             agent: None,
+            vteps: vec![station.ip.into()],
             pins,
             work,
             station,

@@ -18,6 +18,7 @@ pub mod lab;
 pub mod metrics;
 pub mod names;
 pub mod netns;
+pub mod open_vswitch;
 pub mod packages;
 pub mod paths;
 pub mod process;

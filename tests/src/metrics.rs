@@ -1,6 +1,10 @@
-//! Reading the agent's metrics.
+//! Reading the agent's metrics, and the kernel's.
+
+use std::fs;
 
 use anyhow::{Context as _, Result};
+
+use crate::netns::Netns;
 
 /// One scrape in the Prometheus text format.
 #[derive(Debug, Clone)]
@@ -50,4 +54,21 @@ fn has_label(sample: &str, label: &str, value: &str) -> bool {
     [format!("{{{pair}"), format!(",{pair}")]
         .iter()
         .any(|wanted| sample.contains(wanted))
+}
+
+/// A counter of `/proc/net/snmp`, as in `snmp(&netns, "Tcp", "RetransSegs")`.
+pub fn snmp(netns: &Netns, protocol: &str, name: &str) -> Result<u64> {
+    // The file shows the namespace of the thread that opens it.
+    let text = netns
+        .run(|| fs::read_to_string("/proc/thread-self/net/snmp").context("read /proc/net/snmp"))?;
+    let title = format!("{protocol}:");
+    // A line of names, then one of values.
+    let mut lines = text.lines().filter(|line| line.starts_with(&title));
+    let names = lines.next().unwrap_or_default().split_whitespace();
+    let values = lines.next().unwrap_or_default().split_whitespace();
+    let (_, value) = names
+        .zip(values)
+        .find(|(candidate, _)| *candidate == name)
+        .with_context(|| format!("the kernel counts no {protocol} {name}"))?;
+    value.parse().with_context(|| format!("{protocol} {name}"))
 }

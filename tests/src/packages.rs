@@ -33,6 +33,30 @@ pub fn promtool() -> Result<PathBuf> {
     program("promtool", "prometheus", Suite::Own, "--version")
 }
 
+/// What Open vSwitch's user space data path is made of, with the libraries that Debian's tools of
+/// this harness do not bring along.
+const OPEN_VSWITCH: [&str; 7] = [
+    "openvswitch-switch",
+    "openvswitch-common",
+    "libunbound8",
+    "libxdp1",
+    "libbpf1",
+    "libcap-ng0",
+    "libnuma1",
+];
+
+/// The folder that Open vSwitch's packages are unpacked in, from this machine's own suite.
+pub fn open_vswitch() -> Result<PathBuf> {
+    let cache = Cache::open()?;
+    let folder = cache.path.join("openvswitch");
+    if !folder.is_dir() {
+        eprintln!("fetching openvswitch into {}", cache.path.display());
+        fetch(&OPEN_VSWITCH, Suite::Own, &cache.path, &folder)
+            .context("get Open vSwitch from Debian's packages")?;
+    }
+    Ok(folder)
+}
+
 /// A Debian release to take a package from.
 #[derive(Debug, Clone, Copy)]
 pub enum Suite {
@@ -48,18 +72,13 @@ pub fn program(program: &str, package: &str, suite: Suite, proof: &str) -> Resul
     if let Some(path) = on_path(program) {
         return Ok(path);
     }
-    let cache = paths::target().join("packages");
-    fs::create_dir_all(&cache).with_context(|| format!("create folder {}", cache.display()))?;
-    // Two runs at once: the second waits and finds what the first fetched.
-    let lock = File::create(cache.join("lock")).context("create the cache's lock file")?;
-    lock.lock()
-        .with_context(|| format!("lock the cache {}", cache.display()))?;
-
+    let cache = Cache::open()?;
+    let cache = &cache.path;
     let folder = cache.join(package);
     let path = folder.join("usr/bin").join(program);
     if !path.is_file() {
         eprintln!("fetching {package} into {}", cache.display());
-        fetch(package, suite, &cache, &folder).with_context(|| {
+        fetch(&[package], suite, cache, &folder).with_context(|| {
             format!("get `{program}` from Debian's package {package}; or install it into PATH")
         })?;
         output(Command::new(&path).arg(proof))
@@ -68,20 +87,43 @@ pub fn program(program: &str, package: &str, suite: Suite, proof: &str) -> Resul
     Ok(path)
 }
 
+/// Where packages are unpacked, locked: of two runs at once the second waits and finds what the
+/// first fetched.
+struct Cache {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Cache {
+    fn open() -> Result<Self> {
+        let path = paths::target().join("packages");
+        fs::create_dir_all(&path).with_context(|| format!("create folder {}", path.display()))?;
+        let lock = File::create(path.join("lock")).context("create the cache's lock file")?;
+        lock.lock()
+            .with_context(|| format!("lock the cache {}", path.display()))?;
+        Ok(Self { path, _lock: lock })
+    }
+}
+
 /// Unpacks beside the final place and renames, so that an interrupted run leaves no half.
-fn fetch(package: &str, suite: Suite, cache: &Path, folder: &Path) -> Result<()> {
-    let staging = cache.join(format!("{package}.part"));
+fn fetch(packages: &[&str], suite: Suite, cache: &Path, folder: &Path) -> Result<()> {
+    let staging = folder.with_extension("part");
     if staging.exists() {
         fs::remove_dir_all(&staging).with_context(|| format!("remove {}", staging.display()))?;
     }
     let unpacked = staging.join("unpacked");
-    fs::create_dir_all(&unpacked)
-        .with_context(|| format!("create folder {}", unpacked.display()))?;
-    let archive = match suite {
-        Suite::Own => apt::download_own(package, &staging)?,
-        Suite::Named(name) => apt::download_from(name, package, &staging, cache)?,
-    };
-    output(Command::new("dpkg").arg("-x").arg(&archive).arg(&unpacked))?;
+    for package in packages {
+        let download = staging.join(package);
+        for path in [&unpacked, &download] {
+            fs::create_dir_all(path)
+                .with_context(|| format!("create folder {}", path.display()))?;
+        }
+        let archive = match suite {
+            Suite::Own => apt::download_own(package, &download)?,
+            Suite::Named(name) => apt::download_from(name, package, &download, cache)?,
+        };
+        output(Command::new("dpkg").arg("-x").arg(&archive).arg(&unpacked))?;
+    }
     fs::rename(&unpacked, folder).with_context(|| format!("move to {}", folder.display()))?;
     fs::remove_dir_all(&staging).with_context(|| format!("remove {}", staging.display()))
 }

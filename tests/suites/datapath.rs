@@ -1,10 +1,16 @@
 //! Every program against tables of frames (`BPF_PROG_TEST_RUN`): verdict, bytes, and the counters
 //! that moved, all others standing still.
 
-mod case;
-mod fixture;
-mod frames;
+pub(crate) mod case;
+pub(crate) mod fixture;
+pub(crate) mod frames;
 mod from_endpoint;
 mod from_fallback;
 mod from_underlay;
+mod from_underlay_ecn;
+mod from_underlay_malformed;
+mod from_underlay_refused;
+mod to_peer;
+mod to_underlay;
 mod underlay_filter;
+pub(crate) mod world;

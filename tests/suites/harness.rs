@@ -253,8 +253,8 @@ fn kernel_overlay_is_decoded_as_vxlan() -> Result<()> {
     let [one, two] = lab.hosts.as_slice() else {
         anyhow::bail!("two hosts")
     };
-    let mut overlay1 = KernelOverlay::new(one, 42)?;
-    let mut overlay2 = KernelOverlay::new(two, 42)?;
+    let mut overlay1 = KernelOverlay::new(&one.station, 42)?;
+    let mut overlay2 = KernelOverlay::new(&two.station, 42)?;
     let container1 = overlay1.container(ip1, MAC1)?;
     let _container2 = overlay2.container(ip2, MAC2)?;
     for mac in [MAC2, "00:00:00:00:00:00"] {

@@ -1,6 +1,7 @@
 //! Nothing gets out of a VNI, nothing forged gets in; each refusal under its own name.
 
 mod first_moment;
+mod host_process;
 
 use std::time::Duration;
 
@@ -11,8 +12,8 @@ use tests::traffic::udp::{UdpCounter, send};
 use tests::wait::until;
 
 use crate::support::{
-    CONVERGE, Container, StoreKind, World, mac_of, network, reachable, send_raw, send_vxlan,
-    udp_frame, vxlan_payload,
+    CONVERGE, Container, StoreKind, World, mac_of, network, reachable, send_raw, send_unguarded,
+    send_vxlan, udp_frame, vxlan_payload,
 };
 
 const PORT: u16 = 7000;
@@ -76,7 +77,6 @@ fn forged_frames() -> Result<()> {
     let delivered = UdpCounter::start(&one.netns, one.address(PORT), None)?;
 
     let host1 = world.host(1);
-    let here = host1.ip();
     let peer = world.host(2).netns();
     let other = MacAddr([2, 9, 9, 9, 9, 9]);
     let good = udp_frame((two.mac, two.ip), (one.mac, one.ip), PORT)?;
@@ -87,19 +87,19 @@ fn forged_frames() -> Result<()> {
     // With a UDP checksum the frames take the fallback path: the same names there.
     for checksum in [false, true] {
         counted(host1, "unknown_peer", "rx", || {
-            send_vxlan(&stranger.netns, here, vni, &good, checksum)
+            send_vxlan(&stranger.netns, host1, vni, &good, checksum)
         })?;
         counted(host1, "unknown_vni", "rx", || {
-            send_vxlan(peer, here, 0xff_fffe, &good, checksum)
+            send_vxlan(peer, host1, 0xff_fffe, &good, checksum)
         })?;
         counted(host1, "inner_source", "rx", || {
-            send_vxlan(peer, here, vni, &wrong_mac, checksum)
+            send_vxlan(peer, host1, vni, &wrong_mac, checksum)
         })?;
         counted(host1, "inner_source", "rx", || {
-            send_vxlan(peer, here, vni, &own_mac, checksum)
+            send_vxlan(peer, host1, vni, &own_mac, checksum)
         })?;
         counted(host1, "unknown_destination", "rx", || {
-            send_vxlan(peer, here, vni, &nobody, checksum)
+            send_vxlan(peer, host1, vni, &nobody, checksum)
         })?;
     }
     counted(host1, "source_mac", "tx", || {
@@ -113,7 +113,7 @@ fn forged_frames() -> Result<()> {
     // The same frame from its true VTEP is delivered: what was dropped was dropped for its forgery.
     for checksum in [false, true] {
         let before = delivered.received();
-        send_vxlan(peer, here, vni, &good, checksum)?;
+        send_vxlan(peer, host1, vni, &good, checksum)?;
         until(CONVERGE, || {
             ensure!(delivered.received() == before + 1, "nothing was delivered");
             Ok(())
@@ -146,8 +146,8 @@ fn tagged_on_the_underlay() -> Result<()> {
 
     let before = received(here)?;
     for n in 1..=5 {
-        send_raw(peer.netns(), &tagged)?;
-        send_raw(peer.netns(), &plain)?;
+        send_unguarded(peer.netns(), &tagged)?;
+        send_unguarded(peer.netns(), &plain)?;
         until(CONVERGE, || {
             ensure!(
                 delivered.received() >= n,
@@ -170,7 +170,7 @@ fn received(host: &Host) -> Result<f64> {
 }
 
 /// Exactly one drop more under this name, and no other name's count moves.
-fn counted(
+pub fn counted(
     host: &Host,
     reason: &str,
     direction: &str,

@@ -1,5 +1,8 @@
 //! Two hosts, one overlay: what the project is for, on each store.
 
+mod endpoints;
+mod moving;
+
 use anyhow::{Result, ensure};
 use tests::traffic::tcp::transfer;
 

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use nix::sched::{CloneFlags, setns};
 use overlay_common::net::MacAddr;
 use tests::consul::Consul;
@@ -160,6 +160,13 @@ pub fn reachable(from: &Container, to: &Container, count: u32) -> Result<()> {
     Ok(())
 }
 
+/// Counters of a host, by name and labels; 0 while there is none.
+pub fn count(host: &Host, name: &str, labels: &[(&str, &str)]) -> Result<u64> {
+    let sum = host.metrics()?.sum(name, labels)?.unwrap_or(0.0);
+    ensure!(sum >= 0.0 && sum.fract() == 0.0, "{name} is {sum}");
+    Ok(sum as u64)
+}
+
 /// MAC of a container's `eth0`.
 pub fn mac_of(netns: &Netns) -> Result<MacAddr> {
     let link = netns.ip(&["-o", "link", "show", "eth0"])?;
@@ -171,41 +178,26 @@ pub fn mac_of(netns: &Netns) -> Result<MacAddr> {
     mac.parse().context("read the MAC of eth0")
 }
 
-/// Sends an inner frame in VXLAN as a process of `from` would, through a UDP socket. Without a
-/// UDP checksum it takes the receiver's fast path, with one its fallback path.
-pub fn send_vxlan(
-    from: &Netns,
-    to: Ipv4Addr,
-    vni: u32,
-    inner: &[u8],
-    checksum: bool,
-) -> Result<()> {
-    let payload = vxlan_payload(vni, inner);
-    from.run(|| {
+/// Sends an inner frame in VXLAN from `from` to a host, past everything that `from` is guarded by.
+/// Without a UDP checksum it takes the receiver's fast path, with one its fallback path.
+pub fn send_vxlan(from: &Netns, to: &Host, vni: u32, inner: &[u8], checksum: bool) -> Result<()> {
+    let source = from.run(|| {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).context("bind a UDP socket")?;
-        if !checksum {
-            let one: libc::c_int = 1;
-            // SAFETY: the option takes an int, whose address and size are given.
-            let result = unsafe {
-                libc::setsockopt(
-                    socket.as_raw_fd(),
-                    libc::SOL_SOCKET,
-                    libc::SO_NO_CHECK,
-                    (&raw const one).cast(),
-                    size_of::<libc::c_int>() as libc::socklen_t,
-                )
-            };
-            ensure!(
-                result == 0,
-                "SO_NO_CHECK: {}",
-                std::io::Error::last_os_error()
-            );
+        socket.connect((to.ip(), VXLAN_PORT)).context("route")?;
+        match socket.local_addr().context("own address")? {
+            SocketAddr::V4(address) => Ok(*address.ip()),
+            SocketAddr::V6(address) => bail!("{address} is no IPv4 address"),
         }
-        socket
-            .send_to(&payload, (to, VXLAN_PORT))
-            .context("send a VXLAN datagram")?;
-        Ok(())
-    })
+    })?;
+    let mut frame = Vec::new();
+    etherparse::PacketBuilder::ethernet2(mac_of(from)?.0, mac_of(to.netns())?.0)
+        .ipv4(source.octets(), to.ip().octets(), 64)
+        .udp(50000, VXLAN_PORT)
+        .write(&mut frame, &vxlan_payload(vni, inner))?;
+    if !checksum {
+        frame[40..42].fill(0);
+    }
+    send_unguarded(from, &frame)
 }
 
 /// What a VXLAN datagram carries: its header and an inner frame.
@@ -214,6 +206,15 @@ pub fn vxlan_payload(vni: u32, inner: &[u8]) -> Vec<u8> {
     payload.extend((vni << 8).to_be_bytes());
     payload.extend(inner);
     payload
+}
+
+/// Sends a frame as it is out of a namespace's `eth0`, past its egress hooks.
+pub fn send_unguarded(from: &Netns, frame: &[u8]) -> Result<()> {
+    from.run(|| {
+        let socket = PacketSocket::open(0)?;
+        socket.bypass()?;
+        socket.send(frame)
+    })
 }
 
 /// Sends a frame as it is out of a namespace's `eth0`.
@@ -254,6 +255,27 @@ impl PacketSocket {
             std::io::Error::last_os_error()
         );
         Ok(Self { socket })
+    }
+
+    /// Sends straight to the driver from now on, as no program at the device's egress can stop.
+    pub fn bypass(&self) -> Result<()> {
+        let one: libc::c_int = 1;
+        // SAFETY: the option takes an int, whose address and size are given.
+        let result = unsafe {
+            libc::setsockopt(
+                self.socket.as_raw_fd(),
+                libc::SOL_PACKET,
+                libc::PACKET_QDISC_BYPASS,
+                (&raw const one).cast(),
+                size_of::<libc::c_int>() as libc::socklen_t,
+            )
+        };
+        ensure!(
+            result == 0,
+            "PACKET_QDISC_BYPASS: {}",
+            std::io::Error::last_os_error()
+        );
+        Ok(())
     }
 
     pub fn send(&self, frame: &[u8]) -> Result<()> {

@@ -2,6 +2,7 @@
 //! counted, and the way that it should.
 
 mod datagrams;
+mod forwarding;
 mod next_hop;
 mod other;
 mod segments;
@@ -10,7 +11,7 @@ use anyhow::{Result, ensure};
 use tests::lab::Host;
 use tests::wait::until;
 
-use crate::support::{CONVERGE, Container, StoreKind, World, reachable};
+use crate::support::{CONVERGE, Container, StoreKind, World, count, reachable};
 
 /// Two hosts with a container each on the network `blue`, which reach each other.
 struct Pair {
@@ -43,13 +44,6 @@ impl Pair {
 struct Way<'a> {
     from: (&'a Container, &'a Host),
     to: (&'a Container, &'a Host),
-}
-
-/// Counters of a host, by name and labels; 0 while there is none.
-fn count(host: &Host, name: &str, labels: &[(&str, &str)]) -> Result<u64> {
-    let sum = host.metrics()?.sum(name, labels)?.unwrap_or(0.0);
-    ensure!(sum >= 0.0 && sum.fract() == 0.0, "{name} is {sum}");
-    Ok(sum as u64)
 }
 
 fn packets(host: &Host, direction: &str) -> Result<u64> {

@@ -22,10 +22,13 @@ pub struct NetworkRequest {
     pub name: String,
     pub subnets: Vec<IpNet>,
     pub vni: Option<Vni>,
-    pub gateway: Option<IpAddr>,
+    /// Subnets without one get their first address.
+    pub gateways: Vec<IpAddr>,
     pub mtu: Option<u16>,
     pub flood: FloodMode,
+    pub flood_rate: Option<u32>,
     pub internal: bool,
+    pub vlan: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -33,11 +36,16 @@ pub struct Network {
     pub name: String,
     pub vni: Vni,
     pub subnets: Vec<IpNet>,
-    pub gateway: Option<IpAddr>,
+    pub gateways: Vec<IpAddr>,
+    /// `None` when none of its subnets has a gateway.
+    pub gateway_mac: Option<MacAddr>,
     /// Largest inner IP packet on this host in bytes.
     pub mtu: u16,
     pub flood: FloodMode,
+    /// Packets per second.
+    pub flood_rate: u32,
     pub internal: bool,
+    pub vlan: bool,
     /// On all hosts.
     pub endpoints: usize,
 }
@@ -47,8 +55,12 @@ pub struct Network {
 pub struct EndpointRequest {
     pub network: String,
     pub name: Option<String>,
-    pub ip: Option<IpAddr>,
+    /// One of a family at most; of the network's other families, on a host with an agent, a free
+    /// one is chosen.
+    pub ips: Vec<IpAddr>,
     pub mac: Option<MacAddr>,
+    pub allow_ips: Vec<IpNet>,
+    pub forwarding: bool,
     pub at: At,
 }
 
@@ -74,6 +86,10 @@ pub struct Endpoint {
     pub ip4: Option<Ipv4Addr>,
     pub ip6: Option<Ipv6Addr>,
     pub mac: MacAddr,
+    /// What it may send from besides its own addresses.
+    pub allow_ips: Vec<IpNet>,
+    /// Whether it forwards packets of others.
+    pub forwarding: bool,
     /// Host side of its veth; `None` for an endpoint of another host.
     pub device: Option<String>,
     pub state: EndpointState,

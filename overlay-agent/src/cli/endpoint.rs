@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
+use ipnet::IpNet;
 use overlay_common::net::MacAddr;
 
 use super::output::{Format, fields, joined, or_dash, print, table};
@@ -48,10 +49,10 @@ struct Add {
     network: String,
     #[command(flatten)]
     place: Place,
-    /// Address on the network [default: a free one]
-    #[arg(long)]
-    ip: Option<IpAddr>,
-    /// Its MAC address [default: 02:42 and the IPv4 address]
+    /// Address on the network; once for each family [default: a free one of each that it has]
+    #[arg(long = "ip", value_name = "IP")]
+    ips: Vec<IpAddr>,
+    /// Its MAC address [default: 02:42 and the IPv4 address, else 06 and a hash of the IPv6 one]
     #[arg(long, value_parser = values::unicast_mac)]
     mac: Option<MacAddr>,
     /// Name of the interface in the container
@@ -60,6 +61,12 @@ struct Add {
     /// Its name, once on the network [default: the endpoint's id]
     #[arg(long, value_parser = values::name)]
     name: Option<String>,
+    /// What it may send from besides its own addresses; may be given several times
+    #[arg(long = "allow-ip", value_name = "IP|CIDR", value_parser = values::prefix, conflicts_with = "node")]
+    allow_ips: Vec<IpNet>,
+    /// It forwards packets of others; implied by an --allow-ip of more than one address
+    #[arg(long, conflicts_with = "node")]
+    forwarding: bool,
 }
 
 #[derive(Debug, Args)]
@@ -72,7 +79,7 @@ struct Place {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pid: Option<u32>,
     /// Host without an agent, by its name
-    #[arg(long, value_parser = values::name, requires = "ip", requires = "mac")]
+    #[arg(long, value_parser = values::name, requires = "ips", requires = "mac")]
     node: Option<String>,
 }
 
@@ -83,22 +90,20 @@ pub(super) async fn exec(arguments: Arguments, client: &Client) -> Result<()> {
             let request = EndpointRequest {
                 network: add.network,
                 name: add.name,
-                ip: add.ip,
+                ips: add.ips,
                 mac: add.mac,
+                allow_ips: add.allow_ips,
+                forwarding: add.forwarding,
                 at: at(add.place, add.ifname)?,
             };
             let endpoint: Endpoint = client
                 .post(&["endpoints"], &request)
                 .await
                 .context(attempt)?;
-            let ip = endpoint
-                .ip4
-                .map(IpAddr::from)
-                .or(endpoint.ip6.map(IpAddr::from));
             print(&format!(
                 "endpoint {} has {} and {} on {}",
                 endpoint.name,
-                or_dash(ip),
+                joined(&addresses(&endpoint)),
                 endpoint.mac,
                 endpoint.network
             ))
@@ -122,6 +127,8 @@ pub(super) async fn exec(arguments: Arguments, client: &Client) -> Result<()> {
                     ("node", node),
                     ("ip", ip),
                     ("mac", mac),
+                    ("allow-ip", joined(&endpoint.allow_ips)),
+                    ("forwarding", endpoint.forwarding.to_string()),
                     ("device", or_dash(endpoint.device.as_ref())),
                     ("state", state),
                 ])
@@ -148,9 +155,12 @@ fn at(place: Place, ifname: String) -> Result<At> {
     Ok(At::Netns { path, ifname })
 }
 
+fn addresses(endpoint: &Endpoint) -> Vec<IpAddr> {
+    let ip4 = endpoint.ip4.map(IpAddr::from).into_iter();
+    ip4.chain(endpoint.ip6.map(IpAddr::from)).collect()
+}
+
 fn row(endpoint: &Endpoint) -> [String; 7] {
-    let ips = endpoint.ip4.map(IpAddr::from).into_iter();
-    let ips: Vec<_> = ips.chain(endpoint.ip6.map(IpAddr::from)).collect();
     let state = match endpoint.state {
         EndpointState::Up => "up",
         EndpointState::Gone => "gone",
@@ -161,7 +171,7 @@ fn row(endpoint: &Endpoint) -> [String; 7] {
         endpoint.name.clone(),
         endpoint.network.clone(),
         endpoint.node.clone(),
-        joined(&ips),
+        joined(&addresses(endpoint)),
         endpoint.mac.to_string(),
         state.to_owned(),
     ]

@@ -52,18 +52,24 @@ struct Create {
     /// Number of the network on the wire, 1 to 16777215 [default: a free one]
     #[arg(long, value_name = "N")]
     vni: Option<Vni>,
-    /// Address that no endpoint gets [default: none]
-    #[arg(long, value_name = "IP")]
-    gateway: Option<IpAddr>,
+    /// Gateway of a subnet, on every host; may be given once for each [default: its first address]
+    #[arg(long = "gateway", value_name = "IP")]
+    gateways: Vec<IpAddr>,
     /// Largest IP packet in bytes [default: the underlay's less 50, on each host]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(576..))]
     mtu: Option<u16>,
-    /// What happens to broadcast, multicast and unknown unicast: drop, replicate or multicast=GROUP
-    #[arg(long, value_name = "MODE", default_value = "drop", value_parser = values::flood)]
+    /// What happens to broadcast and multicast: drop, replicate or multicast=GROUP
+    #[arg(long, value_name = "MODE", default_value = "drop")]
     flood: FloodMode,
-    /// No way out of the network
+    /// Packets per second that the endpoints of one host may flood [default: 1000]
+    #[arg(long, value_name = "N", value_parser = values::flood_rate)]
+    flood_rate: Option<u32>,
+    /// No way out of the network: containers get no default route
     #[arg(long)]
     internal: bool,
+    /// Carry frames with an 802.1Q tag
+    #[arg(long)]
+    vlan: bool,
 }
 
 pub(super) async fn exec(arguments: Arguments, client: &Client) -> Result<()> {
@@ -74,10 +80,12 @@ pub(super) async fn exec(arguments: Arguments, client: &Client) -> Result<()> {
                 name: create.name,
                 subnets: create.subnets,
                 vni: create.vni,
-                gateway: create.gateway,
+                gateways: create.gateways,
                 mtu: create.mtu,
                 flood: create.flood,
+                flood_rate: create.flood_rate,
                 internal: create.internal,
+                vlan: create.vlan,
             };
             let network: Network = client
                 .post(&["networks"], &request)
@@ -109,15 +117,17 @@ pub(super) async fn exec(arguments: Arguments, client: &Client) -> Result<()> {
             let network: Network = client.get(&["networks", &name]).await?;
             format.print(&network, |network| {
                 let [name, vni, subnets, gateway, mtu, flood, endpoints] = row(network);
-                let internal = network.internal.to_string();
                 fields([
                     ("name", name),
                     ("vni", vni),
                     ("subnets", subnets),
                     ("gateway", gateway),
+                    ("via MAC", or_dash(network.gateway_mac)),
                     ("mtu", mtu),
                     ("flood", flood),
-                    ("internal", internal),
+                    ("flood rate", network.flood_rate.to_string()),
+                    ("internal", network.internal.to_string()),
+                    ("vlan", network.vlan.to_string()),
                     ("endpoints", endpoints),
                 ])
             })
@@ -134,7 +144,7 @@ fn row(network: &Network) -> [String; 7] {
         network.name.clone(),
         network.vni.to_string(),
         joined(&network.subnets),
-        or_dash(network.gateway),
+        joined(&network.gateways),
         network.mtu.to_string(),
         network.flood.to_string(),
         network.endpoints.to_string(),

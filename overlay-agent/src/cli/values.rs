@@ -1,11 +1,11 @@
 //! Values of flags that clap has no parser for.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 use overlay_common::net::MacAddr;
 
-use crate::store::schema::{FloodMode, ParseFloodError, rules};
+use crate::store::schema::rules;
 
 /// A name that is one segment of a key in the store.
 pub(super) fn name(text: &str) -> Result<String, String> {
@@ -59,7 +59,20 @@ pub(super) fn ifname(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-pub(super) fn flood(text: &str) -> Result<FloodMode, String> {
-    text.parse()
-        .map_err(|error: ParseFloodError| error.to_string())
+/// An address, or a prefix of them.
+pub(super) fn prefix(text: &str) -> Result<IpNet, String> {
+    let single = text.parse::<IpAddr>().map(IpNet::from);
+    single.or_else(|_| text.parse()).map_err(|_| {
+        "an address or a prefix is wanted, as in 10.0.0.100 or 192.168.0.0/16".to_owned()
+    })
+}
+
+pub(super) fn flood_rate(text: &str) -> Result<u32, String> {
+    let rate: u32 = text
+        .parse()
+        .map_err(|_| "a whole number of packets per second is wanted".to_owned())?;
+    if rate == 0 {
+        return Err("nothing would be flooded: `--flood drop` says so".into());
+    }
+    Ok(rate)
 }

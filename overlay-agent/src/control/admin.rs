@@ -7,7 +7,7 @@ use super::desired::network_mtu;
 use super::error::AgentError;
 use crate::api::types::{Network, NetworkRequest, Node, NodeRequest};
 use crate::store::registry::NewNetwork;
-use crate::store::schema::{NetworkRecord, NodeId, NodeRecord};
+use crate::store::schema::{FloodMode, NetworkRecord, NodeId, NodeRecord, gateway_mac};
 
 impl Agent {
     pub async fn create_network(&self, request: NetworkRequest) -> Result<Network, AgentError> {
@@ -15,15 +15,42 @@ impl Agent {
             name: request.name,
             vni: request.vni,
             subnets: request.subnets,
-            gateway: request.gateway,
+            gateways: request.gateways,
             mtu: request.mtu,
             flood: request.flood,
+            flood_rate: request.flood_rate,
             internal: request.internal,
+            vlan: request.vlan,
         };
+        self.refuse_for_underlay(&new)?;
         let made = self.registry.create_network(&new).await?;
         self.echo(|view| view.networks.contains_key(&made.name))
             .await;
         Ok(shown_network(&self.state(), &made.name, &made.record))
+    }
+
+    /// Refuses what this host's underlay cannot carry. Other hosts report it as a problem.
+    fn refuse_for_underlay(&self, new: &NewNetwork) -> Result<(), AgentError> {
+        let state = self.state();
+        let most = network_mtu(None, state.underlay_mtu);
+        if let Some(mtu) = new.mtu.filter(|mtu| *mtu > most) {
+            return Err(AgentError::MtuAboveUnderlay {
+                mtu,
+                most,
+                underlay: state.underlay_mtu,
+            });
+        }
+        match new.flood {
+            FloodMode::Multicast(group) if !self.underlay_carries(group) => {
+                Err(AgentError::GroupFamily(group))
+            }
+            FloodMode::Drop | FloodMode::Replicate | FloodMode::Multicast(_) => Ok(()),
+        }
+    }
+
+    /// Whether this host has a VTEP of the address's family.
+    fn underlay_carries(&self, ip: IpAddr) -> bool {
+        IpAddr::from(self.underlay.ip).is_ipv4() == ip.is_ipv4()
     }
 
     /// # Errors
@@ -105,10 +132,13 @@ fn shown_network(state: &State, name: &str, record: &NetworkRecord) -> Network {
         name: name.to_owned(),
         vni: record.vni,
         subnets: record.subnets.clone(),
-        gateway: record.gateway,
+        gateways: record.gateways().collect(),
+        gateway_mac: record.gateway.map(|_| gateway_mac(record.vni)),
         mtu: network_mtu(record.mtu, state.underlay_mtu),
         flood: record.flood,
+        flood_rate: record.flood_rate(),
         internal: record.options.internal,
+        vlan: record.options.vlan,
         endpoints: members.count(),
     }
 }

@@ -66,7 +66,7 @@ pub(super) struct State {
     /// Devices of endpoints that the store does not know.
     pub(super) orphans: Vec<Problem>,
     /// Addresses of endpoints that did not come to be, which the store still has to let go.
-    pub(super) uncleared: BTreeMap<EndpointId, IpAddr>,
+    pub(super) uncleared: BTreeMap<EndpointId, Vec<IpAddr>>,
     /// Why a folder of the store cannot be followed.
     pub(super) troubles: Vec<watch::Receiver<Option<String>>>,
     /// Why this host is not registered.
@@ -86,6 +86,8 @@ pub(super) struct LocalEndpoint {
     pub(super) device: String,
     /// `None` when the device is gone.
     pub(super) ifindex: Option<u32>,
+    /// What both ends of its veth are known to have, in bytes; 0 when that has to be looked up.
+    pub(super) mtu: u32,
     /// Whether the device was brought up, which it is once its row is in the maps.
     pub(super) open: bool,
     /// Has been seen in the store.

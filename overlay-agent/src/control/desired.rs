@@ -2,15 +2,15 @@
 
 mod floods;
 mod members;
+mod network;
 mod peers;
 mod stats;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use overlay_common::layout::{
-    EndpointValue, FdbKey, FdbValue, NeighborKey, NeighborValue, PeerIndex, VniValue,
-};
+use ipnet::IpNet;
+use overlay_common::layout::{FdbKey, FdbValue, NeighborKey, NeighborValue, PeerIndex, fdb_flags};
 use overlay_common::net::{MacAddr, Vni};
 
 use super::problem::Problem;
@@ -21,7 +21,6 @@ use crate::store::schema::{
 };
 use floods::Groups;
 pub use floods::groups;
-use members::Member;
 use peers::Peers;
 use stats::Slots;
 
@@ -50,6 +49,13 @@ pub struct World<'a> {
     pub next_hops: &'a BTreeMap<IpAddr, NextHop>,
 }
 
+impl World<'_> {
+    /// The network of a VNI; `None` when no readable record has it.
+    fn network(&self, vni: Vni) -> Option<&NetworkRecord> {
+        self.networks.values().find(|record| record.vni == vni)
+    }
+}
+
 /// An endpoint of this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Local {
@@ -59,6 +65,10 @@ pub struct Local {
     pub mac: MacAddr,
     pub ip4: Option<Ipv4Addr>,
     pub ip6: Option<Ipv6Addr>,
+    /// What it may send from besides these.
+    pub allow_ips: Vec<IpNet>,
+    /// It forwards packets of others.
+    pub forwards: bool,
 }
 
 /// The rows and whatever was left out of them.
@@ -92,7 +102,7 @@ pub fn network_mtu(explicit: Option<u16>, underlay_mtu: u16) -> u16 {
 pub fn desired(world: &World<'_>, current: &Rows) -> Desired {
     let mut problems = Vec::new();
     let peers = Peers::assign(world, current, &mut problems);
-    let vnis = vni_rows(world, current, &mut problems);
+    let vnis = network::vni_rows(world, current, &mut problems);
     let members = members::chosen(world, &vnis, &peers, &mut problems);
     let groups = Groups::assign(world, &vnis, &peers, current, &mut problems);
     let stats = Slots::assign(&vnis, &members, &peers, &groups, current, &mut problems);
@@ -110,7 +120,11 @@ pub fn desired(world: &World<'_>, current: &Rows) -> Desired {
             stats: stats.slot(member.vni, member.peer),
             generation: 0,
             vni: member.vni.get(),
-            flags: 0,
+            flags: if member.forwards {
+                fdb_flags::FORWARDS
+            } else {
+                0
+            },
         };
         rows.fdb
             .insert(key, with_generation(value, current.fdb.get(&key)));
@@ -126,8 +140,15 @@ pub fn desired(world: &World<'_>, current: &Rows) -> Desired {
             rows.neighbors.insert(key, value);
         }
         if let Some(row) = vnis.get(&member.vni.get()).filter(|_| member.ifindex != 0) {
+            let network = world.network(member.vni);
             rows.endpoints
-                .insert(member.ifindex, endpoint_row(member, row.mtu));
+                .insert(member.ifindex, network::endpoint_row(member, network, row));
+            rows.allowed.extend(network::allowed_rows(member));
+        }
+    }
+    for record in world.networks.values() {
+        if vnis.contains_key(&record.vni.get()) {
+            network::add_gateways(&mut rows, record, stats.slot(record.vni, 0));
         }
     }
     rows.vnis = vnis;
@@ -141,52 +162,6 @@ pub fn desired(world: &World<'_>, current: &Rows) -> Desired {
         rows,
         problems,
         peers: peers.ends,
-    }
-}
-
-fn vni_rows(
-    world: &World<'_>,
-    current: &Rows,
-    problems: &mut Vec<Problem>,
-) -> BTreeMap<u32, VniValue> {
-    let mut rows = BTreeMap::new();
-    for Local { vni, .. } in world.local.values() {
-        if rows.contains_key(&vni.get()) {
-            continue;
-        }
-        let network = world.networks.iter().find(|(_, record)| record.vni == *vni);
-        let mtu = |explicit| u32::from(network_mtu(explicit, world.underlay_mtu));
-        let Some((_, record)) = network else {
-            // Its entry may be unreadable just now: that must not cut its endpoints off.
-            problems.push(Problem::NoNetwork { vni: *vni });
-            let kept = current.vnis.get(&vni.get()).copied();
-            let fresh = || VniValue {
-                mtu: mtu(None),
-                ..VniValue::default()
-            };
-            rows.insert(vni.get(), kept.unwrap_or_else(fresh));
-            continue;
-        };
-        let row = VniValue {
-            mtu: mtu(record.mtu),
-            ..floods::mode(record.flood)
-        };
-        rows.insert(vni.get(), row);
-    }
-    rows
-}
-
-fn endpoint_row(member: &Member, mtu: u32) -> EndpointValue {
-    EndpointValue {
-        vni: member.vni.get(),
-        mtu,
-        flags: 0,
-        mac: member.mac,
-        pad: [0; 2],
-        ip4: member.ip4.map_or([0; 4], |ip| ip.octets()),
-        gateway4: [0; 4],
-        ip6: member.ip6.map_or([0; 16], |ip| ip.octets()),
-        gateway6: [0; 16],
     }
 }
 

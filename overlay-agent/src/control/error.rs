@@ -71,8 +71,20 @@ pub enum AgentError {
     },
     #[error("MAC {mac} of VNI {vni} is taken by endpoint {by}: choose another --mac, or none")]
     MacTaken { mac: MacAddr, vni: Vni, by: String },
-    #[error("network {network} has no IPv4 subnet to derive a MAC from: give one with --mac")]
-    NoMac { network: String },
+    #[error("{0} and {1} are of one family: an endpoint has one address of each")]
+    TwoOfAFamily(IpAddr, IpAddr),
+    #[error("{ip} is {by}: it cannot be allowed to another endpoint")]
+    AllowTaken {
+        ip: IpAddr,
+        /// "the network's gateway" or "the address of endpoint name (id)".
+        by: String,
+    },
+    #[error(
+        "MTU {mtu} does not fit this host's underlay: {underlay} bytes there leave {most} at most"
+    )]
+    MtuAboveUnderlay { mtu: u16, most: u16, underlay: u16 },
+    #[error("this host has no VTEP of the family of group {0}: choose one of the other family")]
+    GroupFamily(IpAddr),
     #[error("endpoint {endpoint} is on host {node}: remove it there")]
     OtherHost { endpoint: String, node: String },
     #[error("host {0} has an agent: add its endpoints there")]
@@ -105,7 +117,10 @@ impl AgentError {
             | Self::EndpointExists { .. }
             | Self::IpTaken { .. }
             | Self::MacTaken { .. }
-            | Self::NoMac { .. }
+            | Self::TwoOfAFamily(..)
+            | Self::AllowTaken { .. }
+            | Self::MtuAboveUnderlay { .. }
+            | Self::GroupFamily(_)
             | Self::OtherHost { .. }
             | Self::HasAgent(_)
             | Self::OwnAddress(_) => Blame::Request,

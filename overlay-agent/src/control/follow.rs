@@ -170,6 +170,7 @@ impl Agent {
                 record,
                 device,
                 ifindex,
+                mtu: 0,
                 open: false,
                 seen: true,
                 leaving: false,

@@ -46,6 +46,28 @@ pub enum Problem {
          or the underlay device is down; its networks flood on this host only"
     )]
     NoGroupRoute { group: IpAddr },
+    #[error(
+        "network {network} needs an MTU of {wanted}, but this host's underlay with its {underlay} \
+         bytes leaves {mtu}: endpoints of this host have that"
+    )]
+    UnderlayMtu {
+        network: String,
+        wanted: u16,
+        underlay: u16,
+        mtu: u16,
+    },
+    #[error("endpoint {endpoint} keeps its MTU of before instead of {mtu}: {why}")]
+    EndpointMtu {
+        endpoint: EndpointId,
+        mtu: u32,
+        why: String,
+    },
+    #[error("endpoint {endpoint} of VNI {vni} has {ip}, which is the gateway's: it is not reached")]
+    GatewayTaken {
+        vni: Vni,
+        ip: IpAddr,
+        endpoint: EndpointId,
+    },
     #[error("endpoints {kept} and {dropped} of VNI {vni} both have MAC {mac}: the first is used")]
     DuplicateMac {
         vni: Vni,

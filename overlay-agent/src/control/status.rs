@@ -116,9 +116,12 @@ impl Agent {
 impl State {
     fn all_problems(&self) -> Vec<Problem> {
         let bad = self.view.bad_keys().cloned().map(Problem::BadKey);
-        let uncleared = self.uncleared.iter().map(|(endpoint, ip)| {
-            let endpoint = endpoint.clone();
-            Problem::Uncleared { endpoint, ip: *ip }
+        let uncleared = self.uncleared.iter().flat_map(|(endpoint, ips)| {
+            let problem = |ip: &IpAddr| Problem::Uncleared {
+                endpoint: endpoint.clone(),
+                ip: *ip,
+            };
+            ips.iter().map(problem)
         });
         let troubles = self.troubles.iter();
         let troubles = troubles.filter_map(|trouble| trouble.borrow().clone());

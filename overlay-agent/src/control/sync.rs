@@ -48,6 +48,7 @@ impl Agent {
         refused.extend(write(&mut datapath, &changes, &mut rows));
         refused.extend(self.open_endpoints(&rows).await);
         drop(datapath);
+        refused.extend(self.fit_endpoints(&rows, trust).await);
 
         let peers = desired
             .peers
@@ -123,6 +124,8 @@ impl Agent {
                     mac: local.record.mac,
                     ip4: local.record.ip4,
                     ip6: local.record.ip6,
+                    allow_ips: local.record.allow_ips.clone(),
+                    forwards: local.record.forwards(),
                 };
                 Some((id.clone(), local))
             })

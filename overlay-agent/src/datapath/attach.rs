@@ -71,6 +71,8 @@ pub(super) struct Hook<'a> {
     pub(super) program: &'static str,
     pub(super) device: &'a Link,
     pub(super) pin: PathBuf,
+    /// Which way frames go that a TC program sees.
+    pub(super) way: TcAttachType,
 }
 
 impl Hook<'_> {
@@ -99,7 +101,7 @@ impl Hook<'_> {
         Ok(info.ifindex == self.device.ifindex)
     }
 
-    /// Attaches to TCX ingress: by replacing the program of the pinned link, if that is on the
+    /// Attaches to TCX: by replacing the program of the pinned link, if that is on the
     /// device, else by a new link, which is pinned.
     pub(super) fn attach_tc(
         self,
@@ -122,7 +124,7 @@ impl Hook<'_> {
         }
         let options = TcAttachOptions::TcxOrder(LinkOrder::default());
         let id = program
-            .attach_with_options(&self.device.name, TcAttachType::Ingress, options)
+            .attach_with_options(&self.device.name, self.way, options)
             .map_err(|e| self.failed(e))?;
         let link = program.take_link(id).map_err(|e| self.failed(e))?;
         let link = link.try_into().map_err(|e: LinkError| self.failed(e))?;

@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use aya::programs::{ProgramError, SchedClassifier, Xdp};
+use aya::programs::{ProgramError, SchedClassifier, TcAttachType, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use overlay_common::layout::Vtep;
-use overlay_common::maps::{ALL, FROM_ENDPOINT, FROM_FALLBACK, FROM_UNDERLAY, UNDERLAY_FILTER};
+use overlay_common::maps::{
+    ALL, FROM_ENDPOINT, FROM_FALLBACK, FROM_UNDERLAY, TO_UNDERLAY, UNDERLAY_FILTER,
+};
 use overlay_common::net::IpKey;
 use tracing::info;
 
@@ -115,6 +117,7 @@ impl Datapath {
             program: FROM_ENDPOINT,
             device: &link,
             pin: self.paths.endpoint_link(device),
+            way: TcAttachType::Ingress,
         }
         .attach_guard(&self.netlink, program, &mut Undo::default())
         .await?;
@@ -158,7 +161,7 @@ impl Loading<'_> {
     /// Everything that may be refused comes first: maps, then programs, then links.
     async fn run(&self, undo: &mut Undo) -> Result<(Ebpf, Tables, Option<XdpHook>), DatapathError> {
         let mut ebpf = self.load_maps(undo)?;
-        for name in [FROM_FALLBACK, FROM_UNDERLAY, FROM_ENDPOINT] {
+        for name in [FROM_FALLBACK, FROM_UNDERLAY, TO_UNDERLAY, FROM_ENDPOINT] {
             load_program(name, classifier(&mut ebpf, name)?.load())?;
         }
         let attach_xdp = xdp::hook(self.mode, &self.underlay).is_some();
@@ -166,13 +169,19 @@ impl Loading<'_> {
             load_program(UNDERLAY_FILTER, filter(&mut ebpf)?.load())?;
         }
         let mut tables = Tables::open(self.paths)?;
-        tables.set_vtep(&self.vtep())?;
+        let mark = match tables.vtep()?.mark {
+            0 => rand::random::<u32>() | 1,
+            // Frames on their way have it.
+            mark => mark,
+        };
+        tables.set_vtep(&self.vtep(mark))?;
 
         let fallback = device(self.netlink, fallback::FALLBACK_DEVICE).await?;
         Hook {
             program: FROM_FALLBACK,
             device: &fallback,
             pin: self.paths.link(paths::FROM_FALLBACK),
+            way: TcAttachType::Ingress,
         }
         .attach_guard(self.netlink, classifier(&mut ebpf, FROM_FALLBACK)?, undo)
         .await?;
@@ -181,8 +190,16 @@ impl Loading<'_> {
             program: FROM_UNDERLAY,
             device: &self.underlay,
             pin: self.paths.link(paths::FROM_UNDERLAY),
+            way: TcAttachType::Ingress,
         }
         .attach_tc(classifier(&mut ebpf, FROM_UNDERLAY)?, undo)?;
+        Hook {
+            program: TO_UNDERLAY,
+            device: &self.underlay,
+            pin: self.paths.link(paths::TO_UNDERLAY),
+            way: TcAttachType::Egress,
+        }
+        .attach_tc(classifier(&mut ebpf, TO_UNDERLAY)?, undo)?;
         let program = classifier(&mut ebpf, FROM_ENDPOINT)?;
         self.take_over_endpoints(program, &tables, undo).await?;
         let xdp = xdp::attach(
@@ -218,12 +235,13 @@ impl Loading<'_> {
             .map_err(|error| DatapathError::Load(Box::new(error)))
     }
 
-    fn vtep(&self) -> Vtep {
+    fn vtep(&self, mark: u32) -> Vtep {
         Vtep {
             ip4: IpKey::v4(self.settings.underlay.ip.octets()),
             port: self.settings.port.into(),
             fallback_ifindex: self.fallback_ifindex,
             log_drops: self.settings.log_drops.into(),
+            mark,
             ..Vtep::default()
         }
     }
@@ -258,6 +276,7 @@ impl Loading<'_> {
                 program: FROM_ENDPOINT,
                 device: &link,
                 pin,
+                way: TcAttachType::Ingress,
             }
             .attach_guard(self.netlink, program, undo)
             .await?;

@@ -19,6 +19,8 @@ pub struct Paths {
 pub(super) const UNDERLAY_XDP: &str = "underlay_xdp";
 /// Link of the TC program on the underlay.
 pub(super) const FROM_UNDERLAY: &str = "from_underlay";
+/// Link of the TC program at the underlay's egress.
+pub(super) const TO_UNDERLAY: &str = "to_underlay";
 /// Link of the TC program on the fallback device.
 pub(super) const FROM_FALLBACK: &str = "from_fallback";
 /// Links of the TC programs on the endpoints' devices: this and the device's name.

@@ -153,6 +153,13 @@ impl Tables {
         }
     }
 
+    /// This host's tunnel ends, as the programs know them.
+    pub fn vtep(&self) -> Result<Vtep, TablesError> {
+        self.vtep
+            .get(&0, 0)
+            .map_err(|source| read_failed(maps::VTEP, source))
+    }
+
     /// Tells the programs which tunnel ends are this host's.
     pub fn set_vtep(&mut self, vtep: &Vtep) -> Result<(), TablesError> {
         self.vtep

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use aya::programs::{ProgramError, Xdp, loaded_programs, xdp};
+use aya::programs::{ProgramError, TcAttachType, Xdp, loaded_programs, xdp};
 use aya::sys::SyscallError;
 use clap::ValueEnum;
 use overlay_common::maps::UNDERLAY_FILTER;
@@ -77,6 +77,7 @@ pub(super) fn attach(
         program: UNDERLAY_FILTER,
         device,
         pin: pin.clone(),
+        way: TcAttachType::Ingress,
     };
     let wanted = hook(mode, device);
     let current = device.xdp.map(|attachment| attachment.hook);

@@ -15,6 +15,7 @@ use super::link::Link;
 use super::netlink::{Attempt as _, Netlink, NetlinkError};
 use super::netns::Netns;
 pub use super::netns::NetnsError;
+pub use super::routes::Route;
 
 /// Longest device name: `IFNAMSIZ` with its terminating zero.
 const NAME_MAX: usize = 15;
@@ -35,6 +36,7 @@ pub struct NewEndpoint<'a> {
     pub mtu: u32,
     /// Addresses with the prefix lengths of their subnets.
     pub addresses: &'a [IpNet],
+    pub routes: &'a [Route],
 }
 
 #[derive(Debug, Error)]
@@ -57,6 +59,8 @@ pub enum EndpointError {
         device: String,
         alias: Option<String>,
     },
+    #[error("the network namespace behind device {0} was not found")]
+    NoNamespace(String),
     #[error(transparent)]
     Netns(#[from] NetnsError),
     #[error(transparent)]
@@ -117,7 +121,7 @@ pub async fn remove(netlink: &Netlink, owner: &Owner, device: &str) -> Result<bo
 }
 
 /// An endpoint's host side; `None` when it is gone.
-async fn ours(
+pub(super) async fn ours(
     netlink: &Netlink,
     owner: &Owner,
     device: &str,
@@ -210,7 +214,8 @@ async fn configure(
             .await
             .attempt(|| format!("give {address} to {} in the container", new.ifname))?;
     }
-    Ok(inside.set_up(container.ifindex, new.ifname).await?)
+    inside.set_up(container.ifindex, new.ifname).await?;
+    Ok(inside.add_routes(container.ifindex, new.routes).await?)
 }
 
 fn validate(new: &NewEndpoint<'_>) -> Result<(), EndpointError> {

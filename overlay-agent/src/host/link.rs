@@ -52,6 +52,17 @@ pub struct Link {
     pub up: bool,
     pub xdp: Option<XdpAttachment>,
     pub vxlan: Option<VxlanLink>,
+    /// The other end of a veth in another namespace.
+    pub far_end: Option<FarEnd>,
+}
+
+/// The other end of a device, in a namespace that has a number here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FarEnd {
+    /// Its index there.
+    pub ifindex: u32,
+    /// What this namespace calls that one (`RTM_GETNSID`).
+    pub netnsid: i32,
 }
 
 /// What matters of a vxlan device.
@@ -69,9 +80,12 @@ impl From<LinkMessage> for Link {
             up: message.header.flags.contains(LinkFlags::Up),
             ..Self::default()
         };
+        let (mut other, mut netnsid) = (None, None);
         for attribute in message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => link.name = name,
+                LinkAttribute::Link(ifindex) => other = Some(ifindex),
+                LinkAttribute::LinkNetNsId(id) => netnsid = Some(id),
                 LinkAttribute::Address(bytes) => link.mac = mac(&bytes),
                 LinkAttribute::Mtu(mtu) => link.mtu = mtu,
                 LinkAttribute::Controller(index) => link.controller = Some(index),
@@ -92,6 +106,9 @@ impl From<LinkMessage> for Link {
                 _ => {}
             }
         }
+        link.far_end = other
+            .zip(netnsid)
+            .map(|(ifindex, netnsid)| FarEnd { ifindex, netnsid });
         link
     }
 }
@@ -216,6 +233,18 @@ impl Netlink {
     pub(crate) async fn set_up(&self, ifindex: u32, name: &str) -> Result<(), NetlinkError> {
         let message = LinkUnspec::new_with_index(ifindex).up().build();
         self.set_link(message, || format!("bring device {name} up"))
+            .await
+    }
+
+    /// `mtu` is the largest IP packet in bytes.
+    pub(super) async fn set_mtu(
+        &self,
+        ifindex: u32,
+        name: &str,
+        mtu: u32,
+    ) -> Result<(), NetlinkError> {
+        let message = LinkUnspec::new_with_index(ifindex).mtu(mtu).build();
+        self.set_link(message, || format!("give device {name} the MTU {mtu}"))
             .await
     }
 

@@ -23,6 +23,8 @@ pub enum IpamError {
     BroadcastAddress { ip: IpAddr, subnet: IpNet },
     #[error("{0} is the network's gateway")]
     Gateway(IpAddr),
+    #[error("{0} is an --allow-ip of an endpoint: choose another, or none for a free one")]
+    Allowed(IpAddr),
     #[error("{ip} is taken{}: choose another, or none for a free one", holder(.by.as_ref()))]
     Taken {
         ip: IpAddr,

@@ -40,7 +40,9 @@ impl Family {
 pub struct Pool {
     net: Vni,
     subnets: Vec<IpNet>,
-    gateway: Option<IpAddr>,
+    gateways: Vec<IpAddr>,
+    /// What endpoints may send from besides their own addresses.
+    allowed: BTreeSet<IpAddr>,
 }
 
 /// 256 neighbouring addresses: what shares all but the last two hex digits of its key.
@@ -112,8 +114,17 @@ impl Pool {
         Self {
             net: network.vni,
             subnets: network.subnets.clone(),
-            gateway: network.gateway,
+            gateways: network.gateways().collect(),
+            allowed: BTreeSet::new(),
         }
+    }
+
+    /// The same without addresses that endpoints share by `--allow-ip`: nobody holds them, and
+    /// nobody may get them.
+    #[must_use]
+    pub fn without(mut self, allowed: impl IntoIterator<Item = IpAddr>) -> Self {
+        self.allowed.extend(allowed);
+        self
     }
 
     pub fn net(&self) -> Vni {
@@ -137,8 +148,11 @@ impl Pool {
             Some(Edge::Broadcast) => return Err(IpamError::BroadcastAddress { ip, subnet }),
             None => {}
         }
-        if self.gateway == Some(ip) {
+        if self.gateways.contains(&ip) {
             return Err(IpamError::Gateway(ip));
+        }
+        if self.allowed.contains(&ip) {
+            return Err(IpamError::Allowed(ip));
         }
         Ok(())
     }
@@ -185,7 +199,8 @@ mod tests {
         Pool {
             net: Vni::new(1).unwrap(),
             subnets: subnets.iter().map(|s| s.parse().unwrap()).collect(),
-            gateway: gateway.map(|ip| ip.parse().unwrap()),
+            gateways: gateway.iter().map(|ip| ip.parse().unwrap()).collect(),
+            allowed: BTreeSet::new(),
         }
     }
 
@@ -216,6 +231,17 @@ mod tests {
         ));
         check("10.0.0.2").unwrap();
         check("fd00::ff").unwrap();
+    }
+
+    #[test]
+    fn what_is_allowed_to_an_endpoint_is_given_to_nobody() {
+        let pool = pool(&["10.0.0.0/30"], None).without(["10.0.0.1".parse().unwrap()]);
+        let refused = pool.check("10.0.0.1".parse().unwrap());
+        assert!(matches!(refused, Err(IpamError::Allowed(_))));
+        assert_eq!(
+            all_free(&pool, Family::V4),
+            ["10.0.0.2".parse::<IpAddr>().unwrap()]
+        );
     }
 
     #[test]

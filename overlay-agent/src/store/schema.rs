@@ -15,7 +15,9 @@ mod tests;
 pub use id::{EndpointId, NodeId, Nonce, ParseIdError};
 pub use keys::{BUCKETS, EndpointPath, Keys, bucket};
 pub use listing::{BadKey, Endpoint, Listing, Network, Node, decode, endpoints, networks, nodes};
-pub use network::{FloodMode, NetworkOptions, NetworkRecord, ParseFloodError};
+pub use network::{
+    DEFAULT_FLOOD_RATE, FloodMode, NetworkOptions, NetworkRecord, ParseFloodError, gateway_mac,
+};
 pub use records::{
     AddressRecord, EndpointRecord, Extra, GATEWAY_HOLDER, Hint, NodeRecord, Owner, Revision,
     Schema, encode,

@@ -1,9 +1,9 @@
 //! Whether a frame fits a tunnel, and how it gets into it.
 
-use crate::layout::TunnelValue;
-use crate::packet::encap::IP_OVERHEAD_V4;
+use crate::layout::{TunnelValue, tunnel_flags};
 use crate::packet::{
-    ETH_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, IPPROTO_TCP, IPV6_LEN, Packet, UDP_LEN,
+    ETH_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, Ethernet, IPPROTO_TCP,
+    IPV6_LEN, Packet, UDP_LEN, ecn,
 };
 use crate::{DropReason, FallbackCause};
 
@@ -16,36 +16,93 @@ pub enum Path {
     Fallback(FallbackCause),
 }
 
+/// What the kernel keeps beside a frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offload {
+    /// Payload of one segment of a super-packet in bytes, 0 for a plain frame.
+    pub gso_size: u32,
+    /// There is a VLAN tag that is not in the frame.
+    pub tagged: bool,
+}
+
 /// `GSO_BY_FRAGS` of the kernel: the segments are the fragments, each as long as it is (SCTP).
 const BY_FRAGMENTS: u32 = 0xffff;
+const VLAN_TAG_LEN: usize = 4;
 
-/// Whether the frame fits the tunnel, and which path can encapsulate it. `gso_size` is the
-/// payload of one segment of a super-packet, 0 for a plain frame.
+/// Whether the frame fits the tunnel, and which path can encapsulate it.
 #[inline(always)]
 pub fn path<P: Packet + ?Sized>(
     packet: &P,
     ethernet: Ethernet,
-    gso_size: u32,
+    offload: Offload,
     tunnel: &TunnelValue,
 ) -> Result<Path, DropReason> {
     if tunnel.header_len == 0 {
         return Err(DropReason::NoRoute);
     }
-    let segment = if gso_size == 0 {
+    // Outer headers from the IP header on.
+    let overhead = (tunnel.header_len as usize).wrapping_sub(ETH_LEN);
+    let gso_size = offload.gso_size;
+    let mut segment = if gso_size == 0 {
         packet.frame_len()
     } else {
         headers_len(packet, ethernet).ok_or(DropReason::Truncated)? + gso_size as usize
     };
-    if gso_size != BY_FRAGMENTS && segment + IP_OVERHEAD_V4 > tunnel.mtu as usize {
+    if offload.tagged {
+        segment += VLAN_TAG_LEN;
+    }
+    if gso_size != BY_FRAGMENTS && segment + overhead > tunnel.mtu as usize {
         return Err(DropReason::TooBig);
     }
-    if !ethernet.is_ip() {
-        return Ok(Path::Fallback(FallbackCause::InnerNotIp));
+    if offload.tagged || !ethernet.is_ip() {
+        let vlan = offload.tagged || matches!(ethernet.ethertype, ETHERTYPE_VLAN | ETHERTYPE_QINQ);
+        return Ok(Path::Fallback(if vlan {
+            FallbackCause::Vlan
+        } else {
+            FallbackCause::InnerNotIp
+        }));
     }
-    if packet.frame_len() + IP_OVERHEAD_V4 > usize::from(u16::MAX) {
+    if packet.frame_len() + overhead > usize::from(u16::MAX) {
         return Ok(Path::Fallback(FallbackCause::Oversize));
     }
+    if tunnel.flags & tunnel_flags::UDP_CHECKSUM != 0 {
+        return Ok(Path::Fallback(FallbackCause::ChecksumWanted));
+    }
     Ok(Path::Fast)
+}
+
+/// The outer traffic class: DSCP of the inner packet or of the template, ECN of the inner packet
+/// (RFC 6040, section 4.1). A frame that is not IP has none.
+#[inline(always)]
+pub fn traffic_class<P: Packet + ?Sized>(
+    packet: &P,
+    ethernet: Ethernet,
+    tunnel: &TunnelValue,
+) -> u8 {
+    let fixed = tunnel.tos();
+    let Some(inner) = inner_traffic_class(packet, ETH_LEN, ethernet) else {
+        return fixed;
+    };
+    if tunnel.flags & tunnel_flags::COPY_DSCP != 0 {
+        return inner;
+    }
+    ecn::encapsulate(fixed, inner)
+}
+
+/// The traffic class of the IP packet at `offset`; `None` for another ethertype, and for a frame
+/// that ends before it.
+#[inline(always)]
+pub(super) fn inner_traffic_class<P: Packet + ?Sized>(
+    packet: &P,
+    offset: usize,
+    ethernet: Ethernet,
+) -> Option<u8> {
+    let [first, second] = packet.header::<[u8; 2]>(offset)?;
+    match ethernet.ethertype {
+        ETHERTYPE_IPV4 => Some(second),
+        ETHERTYPE_IPV6 => Some(first << 4 | second >> 4),
+        _ => None,
+    }
 }
 
 /// Length of the headers that every segment of a super-packet repeats.

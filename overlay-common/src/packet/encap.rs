@@ -1,162 +1,93 @@
 //! The outer headers: a template per peer, made once, and the few fields that change per packet.
 
-use super::checksum::{fold, ipv4_sum};
-use super::{
-    ETH_LEN, ETHERTYPE_IPV4, Ethernet, IPPROTO_UDP, IPV4_LEN, OVERHEAD_V4, UDP_LEN, VXLAN_LEN,
-};
+mod template;
+
+#[cfg(test)]
+mod tests;
+
+pub use template::{Template, destination, source};
+
+use super::checksum::fold;
+use super::{ETH_LEN, Ethernet, IPV4_LEN, IPV6_LEN, OVERHEAD_V4, OVERHEAD_V6, UDP_LEN, VXLAN_LEN};
 use crate::layout::TUNNEL_HEADER_MAX;
-use crate::net::MacAddr;
 
 /// Outer headers over IPv4 and the copy of the inner Ethernet header that
 /// `bpf_skb_adjust_room` leaves to be written.
 pub const ENCAP_V4_LEN: usize = OVERHEAD_V4 + ETH_LEN;
-
-/// Bytes of the outer IP packet that are not the inner frame.
-pub const IP_OVERHEAD_V4: usize = IPV4_LEN + UDP_LEN + VXLAN_LEN;
+/// The same over IPv6.
+pub const ENCAP_V6_LEN: usize = OVERHEAD_V6 + ETH_LEN;
 
 const IP: usize = ETH_LEN;
-const UDP: usize = IP + IPV4_LEN;
-const VXLAN: usize = UDP + UDP_LEN;
-const DONT_FRAGMENT: u8 = 0x40;
-/// I flag: the VNI is valid (RFC 7348, section 5).
-const VXLAN_FLAGS: u8 = 0x08;
+const UDP_V4: usize = IP + IPV4_LEN;
+const UDP_V6: usize = IP + IPV6_LEN;
 
-/// What the outer headers to a peer are made of.
+/// What differs from packet to packet to one peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Template {
-    pub source_mac: MacAddr,
-    /// MAC of the next hop; zero while it is unknown.
-    pub next_hop: MacAddr,
-    pub source: [u8; 4],
-    pub destination: [u8; 4],
-    pub port: u16,
-    pub ttl: u8,
+pub struct Variable {
+    /// Header of the inner frame.
+    pub inner: Ethernet,
+    /// Length of the inner frame in bytes, at most 65535 less the outer headers from the IP
+    /// header on.
+    pub inner_len: u16,
+    pub vni: u32,
+    pub source_port: u16,
+    /// Outer DSCP and ECN ([`crate::decide::tunnel::traffic_class`]).
+    pub traffic_class: u8,
 }
 
-impl Template {
-    /// The first 50 bytes are the headers with length, source port and VNI zero. The checksum
-    /// field holds the plain sum of the others, so that a packet needs one addition. The UDP
-    /// checksum is zero (RFC 7348, section 5).
-    pub fn to_bytes(&self) -> [u8; TUNNEL_HEADER_MAX] {
-        let mut bytes = [0; TUNNEL_HEADER_MAX];
-        let ethernet = Ethernet {
-            destination: self.next_hop,
-            source: self.source_mac,
-            ethertype: ETHERTYPE_IPV4,
-        };
-        bytes[..ETH_LEN].copy_from_slice(&ethernet.to_bytes());
-
-        let mut ip = [0; IPV4_LEN];
-        ip[0] = 0x45;
-        ip[6] = DONT_FRAGMENT;
-        ip[8] = self.ttl;
-        ip[9] = IPPROTO_UDP;
-        ip[12..16].copy_from_slice(&self.source);
-        ip[16..20].copy_from_slice(&self.destination);
-        let sum = fold(ipv4_sum(&ip));
-        ip[10..12].copy_from_slice(&sum.to_be_bytes());
-        bytes[IP..UDP].copy_from_slice(&ip);
-
-        bytes[UDP + 2..UDP + 4].copy_from_slice(&self.port.to_be_bytes());
-        bytes[VXLAN] = VXLAN_FLAGS;
-        bytes
-    }
-}
-
-/// The outer destination in a template.
+/// The first 64 bytes of a frame encapsulated over IPv4: outer headers from the template, then
+/// the inner Ethernet header.
 #[inline(always)]
-pub const fn destination(template: &[u8; TUNNEL_HEADER_MAX]) -> [u8; 4] {
-    [template[30], template[31], template[32], template[33]]
-}
-
-/// The outer source in a template.
-#[inline(always)]
-pub const fn source(template: &[u8; TUNNEL_HEADER_MAX]) -> [u8; 4] {
-    [template[26], template[27], template[28], template[29]]
-}
-
-/// The first 64 bytes of an encapsulated frame: outer headers from the template, then the inner
-/// Ethernet header. `inner_len` is the length of the inner frame and at most 65535 − 36.
-#[inline(always)]
-pub fn headers_v4(
-    template: &[u8; TUNNEL_HEADER_MAX],
-    inner: Ethernet,
-    inner_len: u16,
-    vni: u32,
-    source_port: u16,
-) -> [u8; ENCAP_V4_LEN] {
+pub fn headers_v4(template: &[u8; TUNNEL_HEADER_MAX], variable: &Variable) -> [u8; ENCAP_V4_LEN] {
     let mut bytes = [0; ENCAP_V4_LEN];
     bytes[..OVERHEAD_V4].copy_from_slice(&template[..OVERHEAD_V4]);
 
-    let total = inner_len + IP_OVERHEAD_V4 as u16;
+    let total = variable.inner_len + (OVERHEAD_V4 - ETH_LEN) as u16;
     let sum = u32::from(u16::from_be_bytes([bytes[IP + 10], bytes[IP + 11]]));
-    let check = !fold(sum + u32::from(total));
+    let check = !fold(sum + u32::from(total) + u32::from(variable.traffic_class));
+    bytes[IP + 1] = variable.traffic_class;
     put(&mut bytes, IP + 2, total.to_be_bytes());
     put(&mut bytes, IP + 10, check.to_be_bytes());
 
-    put(&mut bytes, UDP, source_port.to_be_bytes());
-    put(&mut bytes, UDP + 4, (total - IPV4_LEN as u16).to_be_bytes());
-
-    let [_, a, b, c] = vni.to_be_bytes();
-    bytes[VXLAN + 4] = a;
-    bytes[VXLAN + 5] = b;
-    bytes[VXLAN + 6] = c;
-
-    bytes[OVERHEAD_V4..].copy_from_slice(&inner.to_bytes());
+    finish::<ENCAP_V4_LEN, UDP_V4>(&mut bytes, variable);
     bytes
 }
 
+/// The first 84 bytes of a frame encapsulated over IPv6. The UDP checksum stays zero, which
+/// tunnels may do (RFC 6935, section 5), and so does the flow label: the source port tells flows
+/// apart.
 #[inline(always)]
-fn put(bytes: &mut [u8; ENCAP_V4_LEN], at: usize, value: [u8; 2]) {
-    bytes[at] = value[0];
-    bytes[at + 1] = value[1];
+pub fn headers_v6(template: &[u8; TUNNEL_HEADER_MAX], variable: &Variable) -> [u8; ENCAP_V6_LEN] {
+    let mut bytes = [0; ENCAP_V6_LEN];
+    bytes[..OVERHEAD_V6].copy_from_slice(&template[..OVERHEAD_V6]);
+
+    bytes[IP] = 0x60 | variable.traffic_class >> 4;
+    bytes[IP + 1] = variable.traffic_class << 4;
+    let payload = variable.inner_len + (UDP_LEN + VXLAN_LEN) as u16;
+    put(&mut bytes, IP + 4, payload.to_be_bytes());
+
+    finish::<ENCAP_V6_LEN, UDP_V6>(&mut bytes, variable);
+    bytes
 }
 
-#[cfg(test)]
-mod tests {
-    use etherparse::{NetSlice, SlicedPacket, TransportSlice};
+/// UDP and VXLAN, which both families have in common, and the inner Ethernet header.
+#[inline(always)]
+fn finish<const LEN: usize, const UDP: usize>(bytes: &mut [u8; LEN], variable: &Variable) {
+    let vxlan = UDP + UDP_LEN;
+    let udp_len = variable.inner_len + (UDP_LEN + VXLAN_LEN) as u16;
+    put(bytes, UDP, variable.source_port.to_be_bytes());
+    put(bytes, UDP + 4, udp_len.to_be_bytes());
 
-    use super::*;
+    let [_, a, b, c] = variable.vni.to_be_bytes();
+    bytes[vxlan + 4] = a;
+    bytes[vxlan + 5] = b;
+    bytes[vxlan + 6] = c;
 
-    const TEMPLATE: Template = Template {
-        source_mac: MacAddr([2, 0, 0, 0, 0, 1]),
-        next_hop: MacAddr([2, 0, 0, 0, 0, 2]),
-        source: [192, 0, 2, 1],
-        destination: [192, 0, 2, 2],
-        port: 4789,
-        ttl: 64,
-    };
+    bytes[vxlan + VXLAN_LEN..].copy_from_slice(&variable.inner.to_bytes());
+}
 
-    proptest::proptest! {
-        /// An independent parser accepts every header and reads back what went in.
-        #[test]
-        fn well_formed(inner_len in 14u16..=65499, vni in 1u32..=0xff_ffff, port in 49152u16..) {
-            let inner = Ethernet {
-                destination: MacAddr([2, 0, 0, 0, 0, 3]),
-                source: MacAddr([2, 0, 0, 0, 0, 4]),
-                ethertype: ETHERTYPE_IPV4,
-            };
-            let headers = headers_v4(&TEMPLATE.to_bytes(), inner, inner_len, vni, port);
-            let mut frame = headers.to_vec();
-            frame.resize(OVERHEAD_V4 + usize::from(inner_len), 0);
-            let packet = SlicedPacket::from_ethernet(&frame).unwrap();
-            let Some(NetSlice::Ipv4(ip)) = packet.net else { panic!("no IPv4") };
-            let ip = ip.header().to_header();
-            assert_eq!(ip.header_checksum, ip.calc_header_checksum());
-            assert!(ip.dont_fragment);
-            assert_eq!((ip.source, ip.destination), (TEMPLATE.source, TEMPLATE.destination));
-            let Some(TransportSlice::Udp(udp)) = packet.transport else { panic!("no UDP") };
-            assert_eq!((udp.source_port(), udp.destination_port()), (port, 4789));
-            assert_eq!((udp.length(), udp.checksum()), (inner_len + 16, 0));
-            assert_eq!(udp.payload()[..8], [8, 0, 0, 0, (vni >> 16) as u8, (vni >> 8) as u8, vni as u8, 0]);
-            assert_eq!(udp.payload()[8..22], inner.to_bytes());
-        }
-    }
-
-    #[test]
-    fn addresses_are_found_again() {
-        let bytes = TEMPLATE.to_bytes();
-        assert_eq!(source(&bytes), TEMPLATE.source);
-        assert_eq!(destination(&bytes), TEMPLATE.destination);
-    }
+#[inline(always)]
+fn put<const LEN: usize>(bytes: &mut [u8; LEN], at: usize, value: [u8; 2]) {
+    bytes[at] = value[0];
+    bytes[at + 1] = value[1];
 }

@@ -20,6 +20,7 @@ fn new_endpoint(netns: &Path) -> NewEndpoint<'_> {
         mac: MAC,
         mtu: 1450,
         addresses: &[],
+        routes: &[],
     }
 }
 

@@ -35,6 +35,7 @@ async fn add_endpoint(owner: &Owner, container: &Netns) -> u32 {
         mac: MacAddr([2, 0, 0, 0, 0, 1]),
         mtu: 1450,
         addresses: &["10.0.0.2/24".parse().unwrap()],
+        routes: &[],
     };
     let netlink = Netlink::open().unwrap();
     endpoint::create(&netlink, owner, &new).await.unwrap()
@@ -58,7 +59,7 @@ fn open_attaches_and_pins() {
     // No XDP: the underlay is a veth.
     assert_eq!(
         world::pins(&world.paths().links()),
-        ["from_fallback", "from_underlay"].map(|name| world
+        ["from_fallback", "from_underlay", "to_underlay"].map(|name| world
             .paths()
             .links()
             .join(name)
@@ -166,7 +167,7 @@ fn detach_leaves_the_host_as_it_was() {
         detached
     });
     assert!(detached.errors.is_empty(), "{:?}", detached.errors);
-    assert_eq!(detached.removed.len(), 8, "{:?}", detached.removed);
+    assert_eq!(detached.removed.len(), 9, "{:?}", detached.removed);
     assert!(!world.bpffs.path().exists());
     assert_eq!(world.snapshot(), before);
     assert_eq!(container.ip(&["link"]).unwrap(), inside);
@@ -327,7 +328,7 @@ fn programs_alone_are_detached_and_attached() {
     });
     let detached = world.on_host(async || detach_programs(&world.paths()).await);
     assert!(detached.errors.is_empty(), "{:?}", detached.errors);
-    assert_eq!(detached.removed.len(), 3, "{:?}", detached.removed);
+    assert_eq!(detached.removed.len(), 4, "{:?}", detached.removed);
     for device in [DEVICE, "ovx0"] {
         assert!(!world.is_up(device), "{device}");
         assert_eq!(world.programs(device), [""; 0], "{device}");

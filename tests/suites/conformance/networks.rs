@@ -26,10 +26,12 @@ pub(super) fn blank(name: &str) -> NewNetwork {
         name: name.to_owned(),
         vni: None,
         subnets: Vec::new(),
-        gateway: None,
+        gateways: Vec::new(),
         mtu: None,
         flood: FloodMode::Drop,
+        flood_rate: None,
         internal: false,
+        vlan: false,
     }
 }
 
@@ -66,7 +68,7 @@ async fn a_network_is_made_whole(at: &Place) -> Result<()> {
     let new = NewNetwork {
         vni: Vni::new(42),
         subnets: vec!["10.1.0.0/24".parse()?, "fd00::/64".parse()?],
-        gateway: Some("10.1.0.1".parse()?),
+        gateways: vec!["10.1.0.1".parse()?],
         mtu: Some(1400),
         flood: FloodMode::Replicate,
         internal: true,
@@ -84,14 +86,12 @@ async fn a_network_is_made_whole(at: &Place) -> Result<()> {
     ensure!(record.mtu == Some(1400) && record.flood == FloodMode::Replicate);
     let pair = at.client.get(&at.keys.vni(record.vni)).await?.value;
     ensure!(pair.is_some_and(|pair| pair.value == br#""blue""#));
-    let gateway = at.keys.address(record.vni, "10.1.0.1".parse()?);
-    ensure!(
-        at.client
-            .keys(&at.keys.addresses_of(record.vni))
-            .await?
-            .value
-            == [gateway]
-    );
+    // The second subnet's is the first address that a host may have.
+    let gateways = ["10.1.0.1", "fd00::1"].map(|ip| ip.parse().unwrap());
+    ensure!(record.gateway == Some(gateways[0]) && record.options.gateways == [gateways[1]]);
+    let claimed = at.client.keys(&at.keys.addresses_of(record.vni)).await?;
+    let wanted = gateways.map(|ip| at.keys.address(record.vni, ip));
+    ensure!(claimed.value == wanted, "{claimed:?}");
     let index = at.client.list(&at.keys.index_of(record.vni)).await?.value;
     ensure!(index.len() as u64 == BUCKETS && index.iter().all(|pair| pair.value == br#""""#));
     Ok(())
@@ -152,7 +152,7 @@ async fn nonsense_is_refused_and_leaves_nothing(at: &Place) -> Result<()> {
         ..blank("a")
     };
     let with_gateway = NewNetwork {
-        gateway: Some("10.2.0.1".parse()?),
+        gateways: vec!["10.2.0.1".parse()?],
         ..subnets("10.1.0.0/24")
     };
     for new in [
@@ -263,7 +263,7 @@ async fn a_removed_network_leaves_nothing(at: &Place) -> Result<()> {
     let before = at.client.list(&at.config.prefix).await?.value;
     let new = NewNetwork {
         subnets: vec!["10.1.0.0/24".parse()?],
-        gateway: Some("10.1.0.1".parse()?),
+        gateways: vec!["10.1.0.1".parse()?],
         ..blank("blue")
     };
     at.registry.create_network(&new).await?;

@@ -2,6 +2,7 @@ use anyhow::{Context as _, Result, ensure};
 use overlay_agent::ipam::{self, Family, Pool, Want};
 use overlay_agent::store::RegistryError;
 use overlay_agent::store::registry::{EndpointFilter, NewNetwork};
+use overlay_agent::store::schema::gateway_mac;
 use overlay_agent::store::schema::{
     EndpointId, EndpointPath, EndpointRecord, Extra, Hint, NodeId, Owner, Revision, bucket, decode,
 };
@@ -79,6 +80,8 @@ impl<'a> Net<'a> {
             mac: "02:42:0a:01:00:02".parse()?,
             name: "web".to_owned(),
             container: None,
+            allow_ips: Vec::new(),
+            forwarding: false,
             extra: Extra::new(),
         };
         Ok((path, record))
@@ -211,16 +214,14 @@ async fn an_endpoint_needs_its_addresses(at: &Place) -> Result<()> {
             "{error:?}"
         );
     }
-    let multicast = EndpointRecord {
-        mac: "03:00:00:00:00:01".parse()?,
-        ..record.clone()
-    };
-    let error = at
-        .registry
-        .publish_endpoint(&path, &multicast)
-        .await
-        .refused()?;
-    ensure!(matches!(error, RegistryError::Rule(_)), "{error:?}");
+    for mac in ["03:00:00:00:00:01".parse()?, gateway_mac(path.net)] {
+        let bad = EndpointRecord {
+            mac,
+            ..record.clone()
+        };
+        let error = at.registry.publish_endpoint(&path, &bad).await.refused()?;
+        ensure!(matches!(error, RegistryError::Rule(_)), "{error:?}");
+    }
     ensure!(
         at.registry
             .endpoints(EndpointFilter::default())

@@ -45,12 +45,42 @@ impl Case {
     }
 }
 
-/// Runs every case on fresh maps, so that each names all the counters that moved.
+/// What moved from one reading of the counters to the next.
+pub fn moved(before: &Counters, after: &Counters) -> Counters {
+    let mut moved = after.clone();
+    for (counter, value) in before {
+        *moved.entry(*counter).or_insert(0) -= value;
+    }
+    moved.retain(|_, value| *value != 0);
+    moved
+}
+
+/// Runs one case on programs that have run before, and tells what is not as it should be.
+pub fn check_one(
+    programs: &Programs,
+    case: &Case,
+    run: impl Fn(&Programs, &Case) -> Run,
+) -> Result<(), String> {
+    let before = programs.counters();
+    let result = run(programs, case);
+    let moved = moved(&before, &programs.counters());
+    let after = case.after.as_ref().unwrap_or(&case.frame);
+    if (result.verdict, &result.frame, &moved) == (case.verdict, after, &case.counters) {
+        return Ok(());
+    }
+    Err(format!(
+        "{}: verdict {}, not {}; counters {moved:?}, not {:?}; frame\n  {:02x?}\nnot\n  {after:02x?}",
+        case.what, result.verdict, case.verdict, case.counters, result.frame
+    ))
+}
+
+/// Runs every case on counters that are all zero, so that each names all that moved.
 pub fn check(cases: Vec<Case>, run: impl Fn(&Programs, &Case) -> Run) {
     assert!(!cases.is_empty());
     let mut failures = Vec::new();
+    let mut programs = Programs::load();
     for case in cases {
-        let programs = Programs::load();
+        programs.reset();
         let result = run(&programs, &case);
         let what = case.what;
         if result.verdict != case.verdict {

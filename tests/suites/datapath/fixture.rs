@@ -3,18 +3,21 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuHashMap};
+use aya::maps::{MapData, PerCpuArray, PerCpuHashMap, PerCpuValues};
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
+use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader};
 use overlay_agent::datapath::object::OBJECT;
 use overlay_common::layout::{
     DropKey, EndpointValue, FALLBACK_ENTRIES, FdbKey, FdbValue, NeighborKey, NeighborValue,
-    PathStats, PeerValue, TunnelValue, VniValue, Vtep, tunnel_flags,
+    PathStats, PeerValue, TunnelValue, VniValue, Vtep, fdb_flags, vni_flags,
 };
 use overlay_common::maps;
 use overlay_common::net::{IpKey, MacAddr};
 use overlay_common::packet::encap::Template;
 use overlay_common::{Direction, DropReason, FallbackCause};
+
+use super::world::World;
 
 /// This host.
 pub const VTEP_IP: [u8; 4] = [192, 0, 2, 1];
@@ -23,24 +26,41 @@ pub const PORT: u16 = 4789;
 pub const PEER1_IP: [u8; 4] = [192, 0, 2, 2];
 pub const PEER2_IP: [u8; 4] = [192, 0, 2, 3];
 pub const PEER3_IP: [u8; 4] = [192, 0, 2, 4];
+/// Peer 4: reachable over IPv6.
+pub const PEER4_IP: [u8; 4] = [192, 0, 2, 5];
+
+/// Everybody's IPv6 address by the IPv4 one.
+pub const fn v6([a, b, c, d]: [u8; 4]) -> [u8; 16] {
+    [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d]
+}
 
 /// The network. Endpoints: A and A2 here, B, C and D at peers 1, 2 and 3.
 pub const VNI: u32 = 0x01_02_03;
 /// Another network with the same addresses, of which this host has endpoint A2 only.
 pub const OTHER_VNI: u32 = 7;
+/// A network that carries VLAN tags: A here, B at peer 1.
+pub const TAGGED_VNI: u32 = 8;
 pub const A: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xa]);
 pub const A2: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xaa]);
 pub const B: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xb]);
 pub const C: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xc]);
 pub const D: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xd]);
+/// Here, and forwards what it gets.
+pub const ROUTER: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xaf]);
+/// Its entry is of another network: the element was reused while it was read.
+pub const STALE: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xff]);
+/// At peer 4, which is reached over IPv6.
+pub const E: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xe]);
 pub const A_IP: [u8; 4] = [10, 0, 0, 1];
 pub const A2_IP: [u8; 4] = [10, 0, 0, 2];
 pub const B_IP: [u8; 4] = [10, 0, 0, 3];
 
 /// `BPF_PROG_TEST_RUN` runs on the loopback device, which is A's interface here.
-const LOOPBACK: u32 = 1;
+pub const LOOPBACK: u32 = 1;
+/// Slots of STATS that the world uses, and some more.
+const SLOTS: u32 = 8;
 const LOCAL_SLOT: u32 = 1;
-const PEER_SLOTS: [u32; 3] = [2, 3, 4];
+const PEER_SLOTS: [u32; 4] = [2, 3, 4, 5];
 const MTU: u32 = 1500;
 
 pub const SOURCE_MAC: MacAddr = MacAddr([2, 1, 0, 0, 0, 1]);
@@ -48,17 +68,27 @@ pub const NEXT_HOP: MacAddr = MacAddr([2, 1, 0, 0, 0, 2]);
 
 pub struct Programs {
     ebpf: Ebpf,
+    world: World,
     // After `ebpf`: the pins go when nothing uses them any more.
     _bpffs: Bpffs,
 }
 
 /// What a program did with one frame.
+#[derive(Debug)]
 pub struct Run {
     pub verdict: i32,
     pub frame: Vec<u8>,
 }
 
+/// Segments of an aggregate: payload of each, and how many; both 0 for a plain frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Segments {
+    pub size: u32,
+    pub count: u32,
+}
+
 impl Programs {
+    /// Loads every program, with the small world of [`world`] in the maps.
     pub fn load() -> Self {
         let bpffs = Bpffs::mount();
         let mut ebpf = EbpfLoader::new()
@@ -69,6 +99,7 @@ impl Programs {
             maps::FROM_UNDERLAY,
             maps::FROM_ENDPOINT,
             maps::FROM_FALLBACK,
+            maps::TO_UNDERLAY,
         ] {
             let program: &mut SchedClassifier = ebpf.program_mut(name).unwrap().try_into().unwrap();
             program.load().unwrap_or_else(|e| panic!("{name}: {e}"));
@@ -81,103 +112,72 @@ impl Programs {
         filter.load().expect("load underlay_filter");
         let mut programs = Self {
             ebpf,
+            world: World::default(),
             _bpffs: bpffs,
         };
-        programs.populate();
+        programs.set_world(world());
         programs
     }
 
-    fn populate(&mut self) {
-        let vtep = Vtep {
-            ip4: IpKey::v4(VTEP_IP),
-            port: u32::from(PORT),
-            fallback_ifindex: LOOPBACK,
-            ..Vtep::default()
-        };
-        let mut ends: Array<_, Vtep> =
-            Array::try_from(self.ebpf.map_mut(maps::VTEP).unwrap()).unwrap();
-        ends.set(0, vtep, 0).unwrap();
-        self.put(maps::PEERS, IpKey::v4(PEER1_IP), PeerValue { index: 1 });
-        self.put(maps::PEERS, IpKey::v4(PEER2_IP), PeerValue { index: 2 });
-        self.put(maps::PEERS, IpKey::v4(PEER3_IP), PeerValue { index: 3 });
-        let mut tunnels: Array<_, TunnelValue> =
-            Array::try_from(self.ebpf.map_mut(maps::TUNNELS).unwrap()).unwrap();
-        tunnels.set(1, tunnel(PEER1_IP, NEXT_HOP), 0).unwrap();
-        tunnels
-            .set(2, tunnel(PEER2_IP, MacAddr::default()), 0)
-            .unwrap();
-
-        for vni in [VNI, OTHER_VNI] {
-            self.put(
-                maps::VNIS,
-                vni,
-                VniValue {
-                    mtu: 1450,
-                    ..VniValue::default()
-                },
-            );
-        }
-        self.put(
-            maps::ENDPOINTS,
-            LOOPBACK,
-            EndpointValue {
-                vni: VNI,
-                mtu: 1450,
-                mac: A,
-                ip4: A_IP,
-                ..EndpointValue::default()
-            },
-        );
-        self.local(VNI, A, LOOPBACK);
-        self.local(VNI, A2, 9);
-        self.local(OTHER_VNI, A2, 10);
-        for (peer, mac) in [(1, B), (2, C), (3, D)] {
-            let value = FdbValue {
-                ifindex: 0,
-                peer,
-                stats: PEER_SLOTS[peer as usize - 1],
-                generation: 1,
-                vni: VNI,
-                flags: 0,
-            };
-            self.put(maps::FDB, FdbKey::new(VNI, mac), value);
-        }
-        for (ip, mac) in [(A_IP, A), (A2_IP, A2), (B_IP, B)] {
-            let key = NeighborKey {
-                vni: VNI,
-                ip: IpKey::v4(ip),
-            };
-            self.put(maps::NEIGHBORS, key, NeighborValue { mac, flags: 0 });
-        }
+    /// Makes the maps hold another world.
+    pub fn set_world(&mut self, world: World) {
+        world.write(&self.world, &mut self.ebpf);
+        self.world = world;
     }
 
-    fn local(&mut self, vni: u32, mac: MacAddr, ifindex: u32) {
-        let value = FdbValue {
-            ifindex,
-            peer: 0,
-            stats: LOCAL_SLOT,
-            generation: 1,
-            vni,
-            flags: 0,
-        };
-        self.put(maps::FDB, FdbKey::new(vni, mac), value);
+    /// Changes the world in the maps.
+    pub fn change_world(&mut self, change: impl FnOnce(&mut World)) {
+        let mut world = self.world.clone();
+        change(&mut world);
+        self.set_world(world);
     }
 
-    fn put<K: aya::Pod, V: aya::Pod>(&mut self, map: &str, key: K, value: V) {
-        let mut map: HashMap<_, K, V> = HashMap::try_from(self.ebpf.map_mut(map).unwrap()).unwrap();
-        map.insert(key, value, 0).unwrap();
+    /// Changes the tunnel to a peer.
+    pub fn change_tunnel(&mut self, peer: u32, change: impl FnOnce(&mut TunnelValue)) {
+        self.change_world(|world| change(world.tunnels.get_mut(&peer).expect("a tunnel")));
+    }
+
+    /// Sets every counter to zero: loading takes most of a second, and a table has many rows.
+    pub fn reset(&mut self) {
+        let mut drops: PerCpuHashMap<_, DropKey, u64> =
+            PerCpuHashMap::try_from(self.ebpf.map_mut(maps::DROPS).unwrap()).unwrap();
+        let keys: Vec<DropKey> = drops.keys().map(Result::unwrap).collect();
+        for key in keys {
+            drops.remove(&key).unwrap();
+        }
+        let cpus = nr_cpus().unwrap();
+        let mut stats: PerCpuArray<_, PathStats> =
+            PerCpuArray::try_from(self.ebpf.map_mut(maps::STATS).unwrap()).unwrap();
+        for slot in 0..SLOTS {
+            let zero = PerCpuValues::try_from(vec![PathStats::default(); cpus]).unwrap();
+            stats.set(slot, zero, 0).unwrap();
+        }
+        let mut fallbacks: PerCpuArray<_, u64> =
+            PerCpuArray::try_from(self.ebpf.map_mut(maps::FALLBACKS).unwrap()).unwrap();
+        for index in 0..FALLBACK_ENTRIES {
+            let zero = PerCpuValues::try_from(vec![0; cpus]).unwrap();
+            fallbacks.set(index, zero, 0).unwrap();
+        }
     }
 
     pub fn remove_endpoint(&mut self) {
-        let mut map: HashMap<_, u32, EndpointValue> =
-            HashMap::try_from(self.ebpf.map_mut(maps::ENDPOINTS).unwrap()).unwrap();
-        map.remove(&LOOPBACK).unwrap();
+        self.change_world(|world| {
+            world.endpoints.remove(&LOOPBACK);
+        });
     }
 
     /// Runs a classifier on a frame; `gso_size` other than 0 makes it an aggregate.
     pub fn classify(&self, program: &str, frame: &[u8], gso_size: u32) -> Run {
+        let segments = Segments {
+            size: gso_size,
+            count: 0,
+        };
+        self.classify_segments(program, frame, segments)
+    }
+
+    pub fn classify_segments(&self, program: &str, frame: &[u8], segments: Segments) -> Run {
         let program: &SchedClassifier = self.ebpf.program(program).unwrap().try_into().unwrap();
-        let context = context(gso_size);
+        let context = context(segments);
         let mut out = vec![0; frame.len() + 256];
         let mut options = TestRunOptions::new();
         options.data_in = Some(frame);
@@ -222,7 +222,7 @@ impl Programs {
         }
         let stats: PerCpuArray<&MapData, PathStats> =
             PerCpuArray::try_from(self.ebpf.map(maps::STATS).unwrap()).unwrap();
-        for slot in 0..8 {
+        for slot in 0..SLOTS {
             let values = stats.get(&slot, 0).unwrap();
             for (name, read) in FIELDS {
                 counters.insert(Counter::Stats(slot, name), values.iter().map(read).sum());
@@ -237,6 +237,116 @@ impl Programs {
         counters.retain(|_, value| *value != 0);
         counters
     }
+}
+
+/// The world that the tables of frames are about.
+pub(crate) fn world() -> World {
+    let mut world = World {
+        vtep: Vtep {
+            ip4: IpKey::v4(VTEP_IP),
+            ip6: IpKey::v6(v6(VTEP_IP)),
+            port: u32::from(PORT),
+            fallback_ifindex: LOOPBACK,
+            ..Vtep::default()
+        },
+        ..World::default()
+    };
+    for (index, ip) in (1..).zip([PEER1_IP, PEER2_IP, PEER3_IP, PEER4_IP]) {
+        world.peers.insert(IpKey::v4(ip), PeerValue { index });
+        world.peers.insert(IpKey::v6(v6(ip)), PeerValue { index });
+    }
+    world.tunnels.insert(1, tunnel(PEER1_IP, NEXT_HOP));
+    world
+        .tunnels
+        .insert(2, tunnel(PEER2_IP, MacAddr::default()));
+    world.tunnels.insert(4, tunnel_v6(v6(PEER4_IP)));
+    for vni in [VNI, OTHER_VNI] {
+        let value = VniValue {
+            mtu: 1450,
+            ..VniValue::default()
+        };
+        world.vnis.insert(vni, value);
+    }
+    let endpoint = EndpointValue {
+        vni: VNI,
+        mtu: 1450,
+        mac: A,
+        ip4: A_IP,
+        ..EndpointValue::default()
+    };
+    world.endpoints.insert(LOOPBACK, endpoint);
+    for (vni, mac, ifindex) in [(VNI, A, LOOPBACK), (VNI, A2, 9), (OTHER_VNI, A2, 10)] {
+        let value = FdbValue {
+            ifindex,
+            peer: 0,
+            stats: LOCAL_SLOT,
+            generation: 1,
+            vni,
+            flags: 0,
+        };
+        world.fdb.insert(FdbKey::new(vni, mac), value);
+    }
+    for (peer, mac) in [(1, B), (2, C), (3, D), (4, E)] {
+        let value = FdbValue {
+            ifindex: 0,
+            peer,
+            stats: PEER_SLOTS[peer as usize - 1],
+            generation: 1,
+            vni: VNI,
+            flags: 0,
+        };
+        world.fdb.insert(FdbKey::new(VNI, mac), value);
+    }
+    for (ip, mac) in [(A_IP, A), (A2_IP, A2), (B_IP, B)] {
+        let key = NeighborKey {
+            vni: VNI,
+            ip: IpKey::v4(ip),
+        };
+        world.neighbors.insert(key, NeighborValue { mac, flags: 0 });
+    }
+    add_oddities(&mut world);
+    world
+}
+
+/// Entries that a frame of its own kind meets.
+fn add_oddities(world: &mut World) {
+    let router = FdbValue {
+        ifindex: 11,
+        stats: LOCAL_SLOT,
+        generation: 1,
+        vni: VNI,
+        flags: fdb_flags::FORWARDS,
+        ..FdbValue::default()
+    };
+    world.fdb.insert(FdbKey::new(VNI, ROUTER), router);
+    let stale = FdbValue {
+        ifindex: 12,
+        peer: 1,
+        vni: OTHER_VNI,
+        flags: 0,
+        ..router
+    };
+    world.fdb.insert(FdbKey::new(VNI, STALE), stale);
+    let tagged = VniValue {
+        mtu: 1450,
+        flags: vni_flags::VLAN,
+        ..VniValue::default()
+    };
+    world.vnis.insert(TAGGED_VNI, tagged);
+    let local = FdbValue {
+        ifindex: LOOPBACK,
+        vni: TAGGED_VNI,
+        flags: 0,
+        ..router
+    };
+    world.fdb.insert(FdbKey::new(TAGGED_VNI, A), local);
+    let remote = FdbValue {
+        ifindex: 0,
+        peer: 1,
+        stats: PEER_SLOTS[0],
+        ..local
+    };
+    world.fdb.insert(FdbKey::new(TAGGED_VNI, B), remote);
 }
 
 type Field = (&'static str, fn(&PathStats) -> u64);
@@ -293,32 +403,47 @@ pub fn received(peer: usize, bytes: usize) -> Counters {
 
 /// A tunnel from this host to `destination`.
 pub fn tunnel(destination: [u8; 4], next_hop: MacAddr) -> TunnelValue {
-    let template = Template {
+    tunnel_of(Template {
         source_mac: SOURCE_MAC,
         next_hop,
-        source: VTEP_IP,
-        destination,
+        source: VTEP_IP.into(),
+        destination: destination.into(),
         port: PORT,
         ttl: 64,
-    };
+        tos: 0,
+    })
+}
+
+/// The same over IPv6, next hop known.
+pub fn tunnel_v6(destination: [u8; 16]) -> TunnelValue {
+    tunnel_of(Template {
+        source_mac: SOURCE_MAC,
+        next_hop: NEXT_HOP,
+        source: v6(VTEP_IP).into(),
+        destination: destination.into(),
+        port: PORT,
+        ttl: 64,
+        tos: 0,
+    })
+}
+
+fn tunnel_of(template: Template) -> TunnelValue {
     TunnelValue {
         header: template.to_bytes(),
-        header_len: 50,
+        header_len: template.header_len(),
         ifindex: LOOPBACK,
-        flags: if next_hop.is_zero() {
-            0
-        } else {
-            tunnel_flags::RESOLVED
-        },
+        flags: template.flags(),
         mtu: MTU,
     }
 }
 
-/// A `struct __sk_buff` (linux/bpf.h) that is zero but for `gso_size`.
-fn context(gso_size: u32) -> [u8; 192] {
+/// A `struct __sk_buff` (linux/bpf.h) that is zero but for `gso_segs` and `gso_size`.
+fn context(segments: Segments) -> [u8; 192] {
+    const GSO_SEGS: usize = 164;
     const GSO_SIZE: usize = 176;
     let mut context = [0; 192];
-    context[GSO_SIZE..GSO_SIZE + 4].copy_from_slice(&gso_size.to_ne_bytes());
+    context[GSO_SEGS..GSO_SEGS + 4].copy_from_slice(&segments.count.to_ne_bytes());
+    context[GSO_SIZE..GSO_SIZE + 4].copy_from_slice(&segments.size.to_ne_bytes());
     context
 }
 

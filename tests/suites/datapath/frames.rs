@@ -3,7 +3,7 @@
 use etherparse::PacketBuilder;
 use overlay_common::net::MacAddr;
 
-use super::fixture::{A, A_IP, B, B_IP, PEER1_IP, PORT, VNI, VTEP_IP};
+use super::fixture::{A, A_IP, B, B_IP, PEER1_IP, PORT, VNI, VTEP_IP, v6};
 
 /// The loopback device's own address: `BPF_PROG_TEST_RUN` takes frames for others for such.
 const LOOPBACK_MAC: [u8; 6] = [0; 6];
@@ -108,6 +108,47 @@ impl Tunnelled {
         frame[15] = self.tos;
         frame[40..42].copy_from_slice(&self.checksum.to_be_bytes());
         fix_ip_checksum(&mut frame);
+        frame
+    }
+}
+
+/// The family of the outer headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    V4,
+    V6,
+}
+
+impl Over {
+    pub const BOTH: [Self; 2] = [Self::V4, Self::V6];
+
+    /// Length of the outer headers.
+    pub const fn len(self) -> usize {
+        match self {
+            Self::V4 => 50,
+            Self::V6 => 70,
+        }
+    }
+}
+
+impl Tunnelled {
+    /// The frame over either family; on IPv6 between the addresses that go with the IPv4 ones.
+    pub fn over(&self, over: Over) -> Vec<u8> {
+        if over == Over::V4 {
+            return self.build();
+        }
+        let mut payload = vec![self.flags, 0, 0, 0];
+        payload.extend((self.vni << 8).to_be_bytes());
+        payload.extend(&self.inner);
+        let mut frame = Vec::new();
+        PacketBuilder::ethernet2([2, 1, 0, 0, 0, 2], LOOPBACK_MAC)
+            .ipv6(v6(self.source), v6(self.destination), 64)
+            .udp(50000, self.port)
+            .write(&mut frame, &payload)
+            .unwrap();
+        frame[14] |= self.tos >> 4;
+        frame[15] |= self.tos << 4;
+        frame[60..62].copy_from_slice(&self.checksum.to_be_bytes());
         frame
     }
 }

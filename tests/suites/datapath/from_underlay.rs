@@ -127,24 +127,6 @@ fn leaves_to_the_kernel_what_it_would_get_wrong() {
             .build(),
             FallbackCause::OuterChecksum,
         ),
-        fallback(
-            "congestion experienced",
-            Tunnelled {
-                tos: 3,
-                ..Tunnelled::default()
-            }
-            .build(),
-            FallbackCause::OuterCongestion,
-        ),
-        fallback(
-            "ECT(1), which RFC 6040 has win over an inner ECT(0)",
-            Tunnelled {
-                tos: 1,
-                ..Tunnelled::default()
-            }
-            .build(),
-            FallbackCause::OuterCongestion,
-        ),
         // Here an aggregate has no segmentation type, which `adjust_room` refuses.
         fallback(
             "aggregate of a kind that the kernel refuses to change",
@@ -255,7 +237,7 @@ fn drops() {
             .build(),
             0,
             0,
-            DropReason::UnknownPeer,
+            DropReason::OwnSource,
         ),
         drop(
             "VNI that is not here",

@@ -70,7 +70,7 @@ fn verdicts() {
                 }
                 .build(),
                 0,
-                DropReason::UnknownPeer,
+                DropReason::OwnSource,
             ),
             drop(
                 "unknown VNI",

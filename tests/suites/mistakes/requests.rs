@@ -20,23 +20,19 @@ fn networks_endpoints_and_nodes() -> Result<()> {
         "gated",
         &["--subnet", "10.8.0.0/24", "--gateway", "10.8.0.1"],
     )?;
+    world.create_network(
+        "dual",
+        &["--subnet", "10.7.0.0/24", "--subnet", "fd00:9::/64"],
+    )?;
+    let vip = one.container("vip")?;
+    one.add_endpoint("blue", &vip, &["--allow-ip", "10.42.0.99", "--name", "vip"])?;
     let web = world.container(1, "blue", "web")?;
     let db = world.container(2, "blue", "db")?;
     let path = web.netns.path();
     let path = path.to_str().context("path")?;
-    for name in ["t1", "t2"] {
-        let args = [
-            "endpoint",
-            "add",
-            "--network",
-            "tiny",
-            "--netns",
-            path,
-            "--ifname",
-            name,
-        ];
-        one.cli_ok(&args)?;
-    }
+    // Of its two addresses the gateway has one.
+    let args = ["endpoint", "add", "--network", "tiny", "--netns", path];
+    one.cli_ok(&[&args[..], &["--ifname", "t1"]].concat())?;
     one.cli_ok(&["node", "add", "switch", "--vtep", "192.0.2.50"])?;
     one.cli_ok(&[
         "endpoint",
@@ -73,6 +69,8 @@ fn networks_endpoints_and_nodes() -> Result<()> {
     let web_ip = web.ip.to_string();
     let db_ip = db.ip.to_string();
     let take_db = format!("endpoint add --network blue --netns @free --ip {db_ip}");
+    let allow_db = format!("endpoint add --network blue --netns @free --allow-ip {db_ip}");
+    let both_families = "endpoint add --network dual --netns @free --ip fd00:9::1".to_owned();
     let take_mac = format!(
         "endpoint add --network blue --netns @free --mac {}",
         web.mac
@@ -128,16 +126,36 @@ fn networks_endpoints_and_nodes() -> Result<()> {
             &["gateway 10.2.0.1 is in none of the network's subnets"],
         ),
         (
-            "network create red --mtu 65500",
+            "network create red --subnet 10.1.0.0/24 --gateway 10.1.0.1 --gateway 10.1.0.2",
             1,
-            &["MTU 65500", "576 to 65485"],
+            &["gateways 10.1.0.1 and 10.1.0.2 are in one subnet"],
+        ),
+        (
+            "network create red --mtu 1451",
+            1,
+            &["MTU 1451", "this host's underlay", "1500", "1450 at most"],
+        ),
+        (
+            "network create red --subnet fd00::/64 --mtu 1279",
+            1,
+            &["MTU 1279", "1280 to"],
+        ),
+        (
+            "network create red --flood multicast=224.0.0.9",
+            1,
+            &["224.0.0.9 does not leave a link"],
+        ),
+        (
+            "network create red --flood multicast=ff05::1",
+            1,
+            &["no VTEP of the family of group ff05::1"],
         ),
         (
             "network rm blue",
             1,
             &[
                 "cannot remove network blue",
-                "(3)",
+                "(4)",
                 "web (",
                 "on host1",
                 "db (",
@@ -199,6 +217,71 @@ fn networks_endpoints_and_nodes() -> Result<()> {
             "endpoint add --network gated --netns @free --ip 10.8.0.1",
             1,
             &["10.8.0.1 is the network's gateway"],
+        ),
+        // Nobody named that one.
+        (
+            "endpoint add --network blue --netns @free --ip 10.42.0.1",
+            1,
+            &["10.42.0.1 is the network's gateway"],
+        ),
+        (
+            "endpoint add --network blue --netns @free --mac 02:6f:76:00:00:2a",
+            1,
+            &[
+                "02:6f:76:00:00:2a is that of the network's gateway",
+                "--mac",
+            ],
+        ),
+        (
+            "endpoint add --network blue --netns @free --ip 10.42.0.7 --ip 10.42.0.8",
+            1,
+            &["10.42.0.7 and 10.42.0.8 are of one family"],
+        ),
+        (
+            "endpoint add --network blue --netns @free --allow-ip 10.42.0.1",
+            1,
+            &["10.42.0.1 is the network's gateway", "cannot be allowed"],
+        ),
+        (
+            &allow_db,
+            1,
+            &[
+                &db_ip,
+                "is the address of endpoint db (",
+                "cannot be allowed",
+            ],
+        ),
+        (
+            "endpoint add --network blue --netns @free --allow-ip 224.0.0.18",
+            1,
+            &["224.0.0.18/32 cannot be allowed", "no host sends from it"],
+        ),
+        (
+            "endpoint add --network blue --netns @free --allow-ip 0.0.0.0",
+            1,
+            &["0.0.0.0/32 cannot be allowed"],
+        ),
+        (
+            "endpoint add --network blue --netns @free --allow-ip 192.168.0.1/16",
+            1,
+            &[
+                "192.168.0.1/16 has host bits set",
+                "192.168.0.0/16 is meant",
+            ],
+        ),
+        (
+            "endpoint add --network blue --netns @free --ip 10.42.0.99",
+            1,
+            &["10.42.0.99 is an --allow-ip of an endpoint"],
+        ),
+        // The first family was claimed already.
+        (
+            &both_families,
+            1,
+            &[
+                "cannot add an endpoint to network dual",
+                "fd00:9::1 is the network's gateway",
+            ],
         ),
         // Its holder is on the other host.
         (
@@ -357,7 +440,7 @@ fn networks_endpoints_and_nodes() -> Result<()> {
     reachable(&web, &db, 3)?;
 
     // The way out that the refusals name.
-    for endpoint in ["web", "hw"] {
+    for endpoint in ["web", "hw", "vip"] {
         one.cli_ok(&["endpoint", "rm", endpoint])?;
     }
     two.cli_ok(&["endpoint", "rm", "db"])?;

@@ -58,12 +58,27 @@ fn wrong_arguments() -> Result<()> {
         (
             "network create blue --flood always",
             2,
-            &["--flood", "`always`", "drop, replicate or multicast=GROUP"],
+            &["--flood", "drop, replicate or multicast=GROUP"],
         ),
         (
-            "network create blue --flood multicast=192.0.2.1",
+            "network create blue --flood multicast=10.0.0.1",
             2,
-            &["--flood", "multicast=192.0.2.1", "not a flood mode"],
+            &["--flood", "10.0.0.1 is not a multicast group"],
+        ),
+        (
+            "network create blue --flood-rate 0",
+            2,
+            &["--flood-rate", "nothing would be flooded", "--flood drop"],
+        ),
+        (
+            "endpoint add --network blue --netns /a --allow-ip all",
+            2,
+            &["--allow-ip", "an address or a prefix is wanted"],
+        ),
+        (
+            "endpoint add --network blue --node n --ip 10.0.0.1 --mac 02:00:00:00:00:01 --allow-ip 10.0.0.9",
+            2,
+            &["--allow-ip", "--node"],
         ),
         (
             "network create ../blue",

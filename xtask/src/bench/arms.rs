@@ -133,8 +133,10 @@ fn hosts(lab: &Lab) -> Result<[&Host; 2]> {
 fn kernel_containers(lab: &mut Lab) -> Result<[Netns; 2]> {
     const VNI: u32 = 99;
     let [one, two] = hosts(lab)?;
-    let (mut overlay1, mut overlay2) =
-        (KernelOverlay::new(one, VNI)?, KernelOverlay::new(two, VNI)?);
+    let (mut overlay1, mut overlay2) = (
+        KernelOverlay::new(&one.station, VNI)?,
+        KernelOverlay::new(&two.station, VNI)?,
+    );
     let containers = [
         overlay1.container(IPS[0], MACS[0])?,
         overlay2.container(IPS[1], MACS[1])?,

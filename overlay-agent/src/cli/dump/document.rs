@@ -16,6 +16,7 @@ pub(super) struct Dump {
     pub(super) vnis: Vec<Vni>,
     pub(super) fdb: Vec<Fdb>,
     pub(super) neighbors: Vec<Neighbor>,
+    pub(super) allowed: Vec<Allowed>,
     pub(super) peers: Vec<Peer>,
     pub(super) tunnels: Vec<Tunnel>,
     pub(super) stats: Vec<Stats>,
@@ -32,6 +33,15 @@ pub(super) struct Endpoint {
     pub(super) ip4: Option<Ipv4Addr>,
     pub(super) ip6: Option<Ipv6Addr>,
     pub(super) mtu: u32,
+    /// [`endpoint_flags`](overlay_common::layout::endpoint_flags).
+    pub(super) flags: u32,
+}
+
+/// What an endpoint may send from besides its own addresses.
+#[derive(Debug, Serialize)]
+pub(super) struct Allowed {
+    pub(super) ifindex: u32,
+    pub(super) prefix: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -39,6 +49,9 @@ pub(super) struct Vni {
     pub(super) vni: u32,
     pub(super) mtu: u32,
     pub(super) flood: u32,
+    pub(super) gateway_mac: Option<MacAddr>,
+    /// [`vni_flags`](overlay_common::layout::vni_flags).
+    pub(super) flags: u32,
 }
 
 #[derive(Debug, Serialize)]
@@ -51,6 +64,8 @@ pub(super) struct Fdb {
     pub(super) peer: u32,
     pub(super) stats: u32,
     pub(super) generation: u32,
+    /// [`fdb_flags`](overlay_common::layout::fdb_flags).
+    pub(super) flags: u32,
 }
 
 #[derive(Debug, Serialize)]
@@ -69,8 +84,8 @@ pub(super) struct Peer {
 #[derive(Debug, Serialize)]
 pub(super) struct Tunnel {
     pub(super) peer: u32,
-    pub(super) source: Ipv4Addr,
-    pub(super) destination: Ipv4Addr,
+    pub(super) source: IpAddr,
+    pub(super) destination: IpAddr,
     pub(super) ifindex: u32,
     /// `None` while the kernel has to find the next hop for each packet.
     pub(super) next_hop: Option<MacAddr>,
@@ -122,11 +137,14 @@ pub(super) fn read(tables: &Tables) -> Result<Dump, TablesError> {
         ip4: Some(Ipv4Addr::from(value.ip4)).filter(|ip| !ip.is_unspecified()),
         ip6: Some(Ipv6Addr::from(value.ip6)).filter(|ip| !ip.is_unspecified()),
         mtu: value.mtu,
+        flags: value.flags,
     });
     let vnis = rows.vnis.iter().map(|(&vni, value)| Vni {
         vni,
         mtu: value.mtu,
         flood: value.flood,
+        gateway_mac: Some(value.gateway_mac).filter(|mac| !mac.is_zero()),
+        flags: value.flags,
     });
     let fdb = rows.fdb.iter().map(|(key, value)| Fdb {
         vni: key.vni,
@@ -135,11 +153,16 @@ pub(super) fn read(tables: &Tables) -> Result<Dump, TablesError> {
         peer: value.peer,
         stats: value.stats,
         generation: value.generation,
+        flags: value.flags,
     });
     let neighbors = rows.neighbors.iter().map(|(key, value)| Neighbor {
         vni: key.vni,
         ip: key.ip.into(),
         mac: value.mac,
+    });
+    let allowed = rows.allowed.keys().map(|row| Allowed {
+        ifindex: row.key.ifindex,
+        prefix: prefix(row.key.ip.into(), row.prefix_len),
     });
     let peers = rows.peers.iter().map(|(&ip, value)| Peer {
         ip: ip.into(),
@@ -178,6 +201,7 @@ pub(super) fn read(tables: &Tables) -> Result<Dump, TablesError> {
         vnis: vnis.collect(),
         fdb: fdb.collect(),
         neighbors: neighbors.collect(),
+        allowed: allowed.collect(),
         peers: peers.collect(),
         tunnels: rows.tunnels.iter().map(tunnel).collect(),
         stats: counters.collect(),
@@ -187,12 +211,18 @@ pub(super) fn read(tables: &Tables) -> Result<Dump, TablesError> {
     })
 }
 
+/// `bits` are those of the whole key: the ifindex's 32, then those of the 16-byte address.
+fn prefix(ip: IpAddr, bits: u32) -> String {
+    let before = if ip.is_ipv4() { 32 + 96 } else { 32 };
+    format!("{ip}/{}", bits.saturating_sub(before))
+}
+
 fn tunnel((&peer, value): (&u32, &TunnelValue)) -> Tunnel {
     let [a, b, c, d, e, f, ..] = value.header;
     Tunnel {
         peer,
-        source: encap::source(&value.header).into(),
-        destination: encap::destination(&value.header).into(),
+        source: encap::source(value),
+        destination: encap::destination(value),
         ifindex: value.ifindex,
         next_hop: (value.flags & tunnel_flags::RESOLVED != 0)
             .then_some(MacAddr([a, b, c, d, e, f])),

@@ -12,12 +12,13 @@ pub(super) fn text(dump: &Dump) -> String {
             or_dash(e.ip4),
             or_dash(e.ip6),
             e.mtu.to_string(),
+            e.flags.to_string(),
         ]
     });
-    let vnis = dump
-        .vnis
-        .iter()
-        .map(|v| [v.vni, v.mtu, v.flood].map(|n| n.to_string()));
+    let vnis = dump.vnis.iter().map(|v| {
+        let [vni, mtu, flood, flags] = [v.vni, v.mtu, v.flood, v.flags].map(|n| n.to_string());
+        [vni, mtu, flood, or_dash(v.gateway_mac), flags]
+    });
     let fdb = dump.fdb.iter().map(|f| {
         [
             f.vni.to_string(),
@@ -26,10 +27,13 @@ pub(super) fn text(dump: &Dump) -> String {
             or_dash(Some(f.peer).filter(|peer| *peer != 0)),
             f.stats.to_string(),
             f.generation.to_string(),
+            f.flags.to_string(),
         ]
     });
     let neighbors = dump.neighbors.iter();
     let neighbors = neighbors.map(|n| [n.vni.to_string(), n.ip.to_string(), n.mac.to_string()]);
+    let allowed = dump.allowed.iter();
+    let allowed = allowed.map(|a| [a.ifindex.to_string(), a.prefix.clone()]);
     let peers = dump
         .peers
         .iter()
@@ -72,16 +76,25 @@ pub(super) fn text(dump: &Dump) -> String {
     [
         section(
             "endpoints",
-            ["IFINDEX", "VNI", "MAC", "IP4", "IP6", "MTU"],
+            ["IFINDEX", "VNI", "MAC", "IP4", "IP6", "MTU", "FLAGS"],
             endpoints,
         ),
-        section("vnis", ["VNI", "MTU", "FLOOD"], vnis),
+        section("vnis", ["VNI", "MTU", "FLOOD", "GATEWAY", "FLAGS"], vnis),
         section(
             "fdb",
-            ["VNI", "MAC", "IFINDEX", "PEER", "STATS", "GENERATION"],
+            [
+                "VNI",
+                "MAC",
+                "IFINDEX",
+                "PEER",
+                "STATS",
+                "GENERATION",
+                "FLAGS",
+            ],
             fdb,
         ),
         section("neighbors", ["VNI", "IP", "MAC"], neighbors),
+        section("allowed", ["IFINDEX", "PREFIX"], allowed),
         section("peers", ["IP", "PEER"], peers),
         section(
             "tunnels",

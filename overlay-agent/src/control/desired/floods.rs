@@ -14,22 +14,18 @@ use super::peers::{Peers, tunnel};
 use super::stats::Slots;
 use super::{Problem, World};
 use crate::datapath::rows::{Flood, Rows};
-use crate::store::schema;
-
-/// Frames per second that the endpoints of one host may flood on a network that says nothing of
-/// it.
-const DEFAULT_RATE: u32 = 1000;
+use crate::store::schema::{self, NetworkRecord};
 
 /// The part of a network's row that says how it floods.
-pub(super) fn mode(flood: schema::FloodMode) -> VniValue {
-    let (mode, group) = match flood {
+pub(super) fn mode(record: &NetworkRecord) -> VniValue {
+    let (mode, group) = match record.flood {
         schema::FloodMode::Drop => (FloodMode::Drop, IpKey::default()),
         schema::FloodMode::Replicate => (FloodMode::Replicate, IpKey::default()),
         schema::FloodMode::Multicast(group) => (FloodMode::Multicast, group.into()),
     };
     VniValue {
         flood: mode as u32,
-        flood_rate: DEFAULT_RATE,
+        flood_rate: record.flood_rate(),
         group,
         ..VniValue::default()
     }

@@ -1,9 +1,10 @@
 //! Which endpoints are members of the networks of this host, and who wins where two claim the
 //! same address.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::IpNet;
 use overlay_common::layout::{PeerIndex, VniValue};
 use overlay_common::net::{MacAddr, Vni};
 
@@ -26,6 +27,10 @@ pub(super) struct Member {
     /// Whether another member has the address already.
     ip4_taken: bool,
     ip6_taken: bool,
+    /// Of an endpoint of this host: what it may send from besides its addresses.
+    pub(super) allow_ips: Vec<IpNet>,
+    /// An endpoint of this host that forwards packets of others.
+    pub(super) forwards: bool,
 }
 
 impl Member {
@@ -47,6 +52,10 @@ pub(super) fn chosen(
 ) -> Vec<Member> {
     let mut macs: BTreeMap<(Vni, MacAddr), EndpointId> = BTreeMap::new();
     let mut ips: BTreeMap<(Vni, IpAddr), EndpointId> = BTreeMap::new();
+    let networks = world.networks.values();
+    let gateways: BTreeSet<_> = networks
+        .flat_map(|record| record.gateways().map(|gateway| (record.vni, gateway)))
+        .collect();
     let mut chosen = Vec::new();
     for mut member in local(world).chain(remote(world, vnis, peers, problems)) {
         let (vni, mac) = (member.vni, member.mac);
@@ -61,6 +70,14 @@ pub(super) fn chosen(
         }
         macs.insert((vni, mac), member.id.clone());
         let mut taken = |ip: IpAddr| {
+            if gateways.contains(&(vni, ip)) {
+                problems.push(Problem::GatewayTaken {
+                    vni,
+                    ip,
+                    endpoint: member.id.clone(),
+                });
+                return true;
+            }
             if let Some(kept) = ips.get(&(vni, ip)) {
                 problems.push(Problem::DuplicateIp {
                     vni,
@@ -92,6 +109,8 @@ fn local(world: &World<'_>) -> impl Iterator<Item = Member> {
         ifindex: local.ifindex,
         ip4_taken: false,
         ip6_taken: false,
+        allow_ips: local.allow_ips.clone(),
+        forwards: local.forwards,
     })
 }
 
@@ -125,6 +144,8 @@ fn remote(
             ifindex: 0,
             ip4_taken: false,
             ip6_taken: false,
+            allow_ips: Vec::new(),
+            forwards: false,
         });
     }
     members.into_iter()

@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use overlay_common::layout::{PeerIndex, PeerValue, TunnelValue, tunnel_flags};
+use overlay_common::layout::{PeerIndex, PeerValue, TunnelValue};
 use overlay_common::maps::MAX_TUNNELS;
 use overlay_common::net::{IpKey, MacAddr};
-use overlay_common::packet::OVERHEAD_V4;
 use overlay_common::packet::encap::{Template, destination};
 
 use super::{PeerEnd, Problem, World};
@@ -203,7 +202,7 @@ fn index_of(rows: &Rows, ip: Ipv4Addr) -> Option<PeerIndex> {
         return None;
     }
     let is_its_own = if let Some(tunnel) = rows.tunnels.get(&index) {
-        destination(&tunnel.header) == ip.octets()
+        destination(tunnel) == IpAddr::from(ip)
     } else {
         rows.peers
             .values()

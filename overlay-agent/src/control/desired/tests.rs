@@ -1,10 +1,14 @@
-use overlay_common::layout::{PeerValue, StatsKey, TunnelValue, tunnel_flags};
+use overlay_common::layout::{
+    PeerValue, StatsKey, TunnelValue, endpoint_flags, fdb_flags, neighbor_flags, tunnel_flags,
+    vni_flags,
+};
 use overlay_common::net::IpKey;
 use overlay_common::packet::encap::{destination, source};
 use proptest::prelude::*;
 
 use super::*;
 use crate::control::plan;
+use crate::store::schema::FloodMode;
 
 const OWN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
@@ -50,6 +54,8 @@ impl Fixture {
             mac: mac(host),
             ip4: Some([10, 0, 0, host].into()),
             ip6: None,
+            allow_ips: Vec::new(),
+            forwards: false,
         };
         self.local.insert(endpoint_id(id), local);
     }
@@ -124,8 +130,8 @@ fn two_hosts_on_one_network() {
     assert_eq!(rows.peers.len(), 1, "this host is no peer of its own");
 
     let tunnel = rows.tunnels[&peer];
-    assert_eq!(destination(&tunnel.header), [192, 0, 2, 2]);
-    assert_eq!(source(&tunnel.header), OWN.octets());
+    assert_eq!(destination(&tunnel), IpAddr::from([192, 0, 2, 2]));
+    assert_eq!(source(&tunnel), IpAddr::from(OWN));
     assert_eq!(
         (tunnel.ifindex, tunnel.mtu, tunnel.flags),
         (7, 1500, tunnel_flags::RESOLVED)
@@ -276,6 +282,127 @@ fn two_endpoints_with_one_address() {
 }
 
 #[test]
+fn gateways_are_neighbours_whose_frames_are_routed() {
+    let mut fixture = Fixture::two_hosts();
+    let json = serde_json::json!({
+        "vni": 42, "subnets": ["10.0.0.0/24", "10.0.1.0/24", "fd00::/64"],
+        "gateway": "10.0.1.1", "options": {"gateways": ["10.0.0.1", "fd00::1"]},
+    });
+    let record: NetworkRecord = serde_json::from_value(json).unwrap();
+    fixture.networks.insert("blue".into(), record);
+    fixture
+        .local
+        .values_mut()
+        .for_each(|local| local.ip6 = Some("fd00::a".parse().unwrap()));
+    let Desired { rows, problems, .. } = fixture.desired(&Rows::default());
+    assert_eq!(problems, []);
+    // 02, `ov`, the VNI: a contract between hosts.
+    let mac = MacAddr([0x02, 0x6f, 0x76, 0, 0, 42]);
+    for ip in ["10.0.0.1", "10.0.1.1", "fd00::1"] {
+        let ip = ip.parse::<IpAddr>().unwrap().into();
+        let row = rows.neighbors[&NeighborKey { vni: 42, ip }];
+        assert_eq!((row.mac, row.flags), (mac, neighbor_flags::ROUTER));
+    }
+    let row = rows.fdb[&FdbKey::new(42, mac)];
+    assert_eq!(
+        (row.ifindex, row.peer, row.vni, row.flags),
+        (0, 0, 42, fdb_flags::GATEWAY)
+    );
+    assert_eq!(rows.stats_index[&StatsKey { vni: 42, peer: 0 }], row.stats);
+    assert_eq!((rows.vnis[&42].gateway_mac, rows.vnis[&42].flags), (mac, 0));
+    let endpoint = rows.endpoints[&10];
+    assert_eq!(endpoint.gateway4, [10, 0, 0, 1], "that of its own subnet");
+    assert_eq!(IpAddr::from(endpoint.gateway6).to_string(), "fd00::1");
+
+    // Somebody wrote an endpoint with a gateway's address into the store.
+    let taken: Ipv4Addr = [10, 0, 0, 1].into();
+    fixture
+        .endpoints
+        .values_mut()
+        .for_each(|record| record.ip4 = Some(taken));
+    let Desired { rows, problems, .. } = fixture.desired(&Rows::default());
+    let ip = IpAddr::from(taken).into();
+    assert_eq!(rows.neighbors[&NeighborKey { vni: 42, ip }].mac, mac);
+    assert!(matches!(&problems[..], [Problem::GatewayTaken { .. }]));
+}
+
+#[test]
+fn a_network_without_gateway_has_none_in_the_rows() {
+    let rows = Fixture::two_hosts().desired(&Rows::default()).rows;
+    assert_eq!(rows.vnis[&42].gateway_mac, MacAddr::default());
+    assert!(rows.fdb.values().all(|row| row.flags == 0));
+    assert_eq!(rows.endpoints[&10].gateway4, [0; 4]);
+}
+
+#[test]
+fn options_of_a_network() {
+    let mut fixture = Fixture::two_hosts();
+    let record = fixture.networks.get_mut("blue").unwrap();
+    record.options.internal = true;
+    record.options.vlan = true;
+    record.flood = FloodMode::Replicate;
+    let rows = fixture.desired(&Rows::default()).rows;
+    assert_eq!(rows.vnis[&42].flags, vni_flags::INTERNAL | vni_flags::VLAN);
+    let flags = endpoint_flags::FLOODS | endpoint_flags::VLAN;
+    assert_eq!(rows.endpoints[&10].flags, flags);
+}
+
+#[test]
+fn what_an_endpoint_may_send_from_besides_its_own() {
+    let mut fixture = Fixture::two_hosts();
+    let local = fixture.local.values_mut().next().unwrap();
+    local.allow_ips = ["10.0.0.99/32", "192.168.0.0/16", "fd00:9::/48"]
+        .map(|p| p.parse().unwrap())
+        .into();
+    local.forwards = true;
+    let rows = fixture.desired(&Rows::default()).rows;
+    assert_eq!(rows.endpoints[&10].flags, endpoint_flags::ALLOWED);
+    assert_eq!(
+        rows.fdb[&FdbKey::new(42, mac(10))].flags,
+        fdb_flags::FORWARDS
+    );
+    assert_eq!(rows.fdb[&FdbKey::new(42, mac(11))].flags, 0);
+    let allowed: Vec<_> = rows
+        .allowed
+        .keys()
+        .map(|allowed| {
+            (
+                allowed.key.ifindex,
+                IpAddr::from(allowed.key.ip).to_string(),
+                allowed.prefix_len,
+            )
+        })
+        .collect();
+    // 32 bits of ifindex; IPv4 is 96 bits into the address.
+    for row in [
+        (10, "10.0.0.99", 160),
+        (10, "192.168.0.0", 144),
+        (10, "fd00:9::", 80),
+    ] {
+        assert!(
+            allowed.contains(&(row.0, row.1.to_owned(), row.2)),
+            "{row:?}: {allowed:?}"
+        );
+    }
+    assert_eq!(allowed.len(), 3);
+}
+
+#[test]
+fn an_mtu_that_the_underlay_cannot_carry() {
+    let mut fixture = Fixture::two_hosts();
+    fixture.networks.get_mut("blue").unwrap().mtu = Some(8000);
+    let Desired { rows, problems, .. } = fixture.desired(&Rows::default());
+    assert_eq!(rows.vnis[&42].mtu, 1450);
+    let wanted = Problem::UnderlayMtu {
+        network: "blue".into(),
+        wanted: 8000,
+        underlay: 1500,
+        mtu: 1450,
+    };
+    assert_eq!(problems, [wanted]);
+}
+
+#[test]
 fn an_unknown_node_is_reported_and_an_unreadable_network_keeps_its_row() {
     let mut fixture = Fixture::two_hosts();
     fixture.remote("n9", 42, "c", 12);
@@ -373,7 +500,8 @@ fn hang_together(rows: &Rows) {
         };
         assert_eq!(rows.stats_index.get(&pair), Some(&value.stats));
         assert!(rows.vnis.contains_key(&key.vni));
-        assert_eq!(value.peer == 0, value.ifindex != 0);
+        let gateway = value.flags & fdb_flags::GATEWAY != 0;
+        assert_eq!(value.peer == 0 && !gateway, value.ifindex != 0);
         assert_eq!(
             value.ifindex != 0,
             rows.endpoints.contains_key(&value.ifindex)
@@ -406,7 +534,7 @@ fn meanings_hold(rows: &Rows) {
     assert_eq!(slots.len(), rows.stats_index.len());
     for (ip, peer) in &rows.peers {
         if let Some(tunnel) = rows.tunnels.get(&peer.index) {
-            assert_eq!(IpKey::v4(destination(&tunnel.header)), *ip);
+            assert_eq!(IpKey::from(destination(tunnel)), *ip);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Taking out of the store what an endpoint that did not come to be may have left there.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,33 +14,42 @@ use crate::store::schema::EndpointPath;
 impl Agent {
     /// Clears now, or, when the store does not let us, as soon as it does. Status tells of it
     /// until then.
-    pub(super) async fn clear(self: &Arc<Self>, path: EndpointPath, lease: Lease) {
+    pub(super) async fn clear(self: &Arc<Self>, path: EndpointPath, leases: Vec<Lease>) {
+        if leases.is_empty() {
+            return;
+        }
         // What has just failed for want of the store is not tried at once again.
-        if self.registry.client().health().view().up && self.try_clear(&path, &lease).await.is_ok()
+        if self.registry.client().health().view().up && self.try_clear(&path, &leases).await.is_ok()
         {
             return;
         }
-        tracing::warn!("{} stays taken until the store lets it go", lease.ip);
-        self.state().uncleared.insert(path.id.clone(), lease.ip);
+        let ips: Vec<IpAddr> = leases.iter().map(|lease| lease.ip).collect();
+        let text = ips.iter().map(IpAddr::to_string).collect::<Vec<_>>();
+        let text = text.join(" and ");
+        tracing::warn!("not free until the store lets it go: {text}");
+        self.state().uncleared.insert(path.id.clone(), ips);
         let agent = Arc::clone(self);
         tokio::spawn(async move {
             let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
             loop {
                 backoff.wait().await;
-                match agent.try_clear(&path, &lease).await {
+                match agent.try_clear(&path, &leases).await {
                     Ok(()) => break,
-                    Err(error) => tracing::debug!("{} stays taken: {error}", lease.ip),
+                    Err(error) => tracing::debug!("not free yet: {text}: {error}"),
                 }
             }
-            tracing::info!("{} is free again", lease.ip);
+            tracing::info!("free again: {text}");
             agent.state().uncleared.remove(&path.id);
         });
     }
 
-    /// The address goes last: while the endpoint may be published, nobody else may have it.
-    async fn try_clear(&self, path: &EndpointPath, lease: &Lease) -> Result<(), AgentError> {
+    /// The addresses go last: while the endpoint may be published, nobody else may have them.
+    async fn try_clear(&self, path: &EndpointPath, leases: &[Lease]) -> Result<(), AgentError> {
         self.registry.withdraw_endpoint(path).await?;
-        let (owner, nonce) = (owner(path), Some(lease.nonce));
-        released(ipam::release(&self.registry, path.net, lease.ip, &owner, nonce).await)
+        for lease in leases {
+            let (owner, nonce) = (owner(path), Some(lease.nonce));
+            released(ipam::release(&self.registry, path.net, lease.ip, &owner, nonce).await)?;
+        }
+        Ok(())
     }
 }

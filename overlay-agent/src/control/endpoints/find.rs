@@ -88,6 +88,8 @@ impl Agent {
             ip4: record.ip4,
             ip6: record.ip6,
             mac: record.mac,
+            allow_ips: record.allow_ips.clone(),
+            forwarding: record.forwards(),
             device: local.map(|local| local.device.clone()),
             state: match (here, local.and_then(|local| local.ifindex)) {
                 (false, _) => EndpointState::Remote,

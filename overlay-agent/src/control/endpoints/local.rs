@@ -1,14 +1,15 @@
 //! Endpoints of this host: store, veth and data path.
 
+use std::net::IpAddr;
 use std::path::Path;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::control::agent::{Agent, LocalEndpoint, device_name};
 use crate::control::desired::network_mtu;
 use crate::control::error::AgentError;
 use crate::control::sync::Trust;
-use crate::host::endpoint::{self, NewEndpoint};
+use crate::host::endpoint::{self, NewEndpoint, Route};
 use crate::store::schema::{EndpointPath, EndpointRecord, Network, NetworkRecord};
 
 impl Agent {
@@ -23,6 +24,7 @@ impl Agent {
         let device = device_name(&path.id);
         let underlay_mtu = self.state().underlay_mtu;
         let addresses = with_prefixes(&network.record, record);
+        let routes = routes(&network.record, record);
         let new = NewEndpoint {
             device: &device,
             id: path.id.as_str(),
@@ -31,6 +33,7 @@ impl Agent {
             mac: record.mac,
             mtu: network_mtu(network.record.mtu, underlay_mtu).into(),
             addresses: &addresses,
+            routes: &routes,
         };
         endpoint::create(&self.netlink, &self.owner, &new).await?;
         let joined = self.join(path, record, &device).await;
@@ -59,6 +62,7 @@ impl Agent {
             record: record.clone(),
             device: device.to_owned(),
             ifindex: Some(ifindex),
+            mtu: 0,
             open: false,
             seen: false,
             leaving: false,
@@ -132,9 +136,66 @@ impl Agent {
 fn with_prefixes(network: &NetworkRecord, record: &EndpointRecord) -> Vec<IpNet> {
     record
         .addresses()
-        .filter_map(|ip| {
-            let subnet = network.subnets.iter().find(|subnet| subnet.contains(&ip))?;
-            IpNet::new(ip, subnet.prefix_len()).ok()
-        })
+        .filter_map(|ip| IpNet::new(ip, network.subnet_of(ip)?.prefix_len()).ok())
         .collect()
+}
+
+/// By way of the gateway of an endpoint's subnet: the network's other subnets, and all the rest
+/// unless the network is internal.
+fn routes(network: &NetworkRecord, record: &EndpointRecord) -> Vec<Route> {
+    let mut routes = Vec::new();
+    for ip in record.addresses() {
+        let Some(gateway) = network.gateway_of(ip) else {
+            continue;
+        };
+        let family = |subnet: &&IpNet| subnet.addr().is_ipv4() == ip.is_ipv4();
+        let others = network.subnets.iter().filter(family);
+        let others = others.filter(|subnet| !subnet.contains(&ip)).copied();
+        let default = match ip {
+            IpAddr::V4(_) => IpNet::from(Ipv4Net::default()),
+            IpAddr::V6(_) => IpNet::from(Ipv6Net::default()),
+        };
+        let default = (!network.options.internal).then_some(default);
+        routes.extend(others.chain(default).map(|destination| Route {
+            destination,
+            gateway,
+        }));
+    }
+    routes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(network: &serde_json::Value, record: &serde_json::Value) -> Vec<String> {
+        let network = serde_json::from_value(network.clone()).unwrap();
+        let record = serde_json::from_value(record.clone()).unwrap();
+        let text = |route: &Route| format!("{} via {}", route.destination, route.gateway);
+        routes(&network, &record).iter().map(text).collect()
+    }
+
+    #[test]
+    fn routes_go_by_the_gateway_of_the_own_subnet() {
+        let mut network = serde_json::json!({
+            "vni": 1, "subnets": ["10.0.0.0/24", "10.0.1.0/24", "fd00::/64"],
+            "gateway": "10.0.0.1", "options": {"gateways": ["10.0.1.254", "fd00::1"]},
+        });
+        let record = serde_json::json!({
+            "ip4": "10.0.1.7", "ip6": "fd00::7", "mac": "02:42:0a:00:01:07",
+        });
+        assert_eq!(
+            shown(&network, &record),
+            [
+                "10.0.0.0/24 via 10.0.1.254",
+                "0.0.0.0/0 via 10.0.1.254",
+                "::/0 via fd00::1"
+            ]
+        );
+        network["options"]["internal"] = true.into();
+        assert_eq!(shown(&network, &record), ["10.0.0.0/24 via 10.0.1.254"]);
+        // A network of an earlier version.
+        network["options"]["gateways"] = serde_json::json!([]);
+        assert_eq!(shown(&network, &record), [""; 0]);
+    }
 }

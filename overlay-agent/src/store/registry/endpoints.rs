@@ -49,7 +49,7 @@ impl Registry {
         path: &EndpointPath,
         record: &EndpointRecord,
     ) -> Result<(), RegistryError> {
-        rules::check_endpoint(record)?;
+        rules::check_endpoint(path.net, record)?;
         let mut attempts = Attempts::new();
         loop {
             match self.try_publish(path, record).await {

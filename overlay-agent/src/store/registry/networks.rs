@@ -23,10 +23,14 @@ pub struct NewNetwork {
     /// Without one, the first /16 of 10.64.0.0/10 that overlaps no other network. Given ones may
     /// be another network's: networks are apart.
     pub subnets: Vec<IpNet>,
-    pub gateway: Option<IpAddr>,
+    /// Subnets without one get their first address.
+    pub gateways: Vec<IpAddr>,
     pub mtu: Option<u16>,
     pub flood: FloodMode,
+    /// Packets per second; see [`NetworkOptions::flood_rate`].
+    pub flood_rate: Option<u32>,
     pub internal: bool,
+    pub vlan: bool,
 }
 
 /// How many endpoints an error names.
@@ -37,7 +41,7 @@ const OP_VNI: usize = 0;
 const OP_NAME: usize = 1;
 
 impl Registry {
-    /// Makes a network: its record, its VNI, its wake-up keys and its gateway's claim.
+    /// Makes a network: its record, its VNI, its wake-up keys and its gateways' claims.
     ///
     /// # Errors
     /// When a value breaks a rule, or the name or the VNI is taken.
@@ -119,14 +123,18 @@ impl Registry {
                 .collect();
             own.push(subnets::first_free(&taken).ok_or(RegistryError::NoSubnetLeft)?);
         }
+        let mut gateways = gateways(&own, &new.gateways);
         let record = NetworkRecord {
             vni,
             subnets: own,
-            gateway: new.gateway,
+            gateway: (!gateways.is_empty()).then(|| gateways.remove(0)),
             mtu: new.mtu,
             flood: new.flood,
             options: NetworkOptions {
                 internal: new.internal,
+                vlan: new.vlan,
+                flood_rate: new.flood_rate,
+                gateways,
                 extra: Extra::new(),
             },
             extra: Extra::new(),
@@ -241,6 +249,15 @@ impl Registry {
     }
 }
 
+/// Those that were named, and the default ones of the subnets that have none of these.
+fn gateways(all: &[IpNet], named: &[IpAddr]) -> Vec<IpAddr> {
+    let open = all
+        .iter()
+        .filter(|subnet| !named.iter().any(|gateway| subnet.contains(gateway)));
+    let defaults = open.map(subnets::default_gateway);
+    named.iter().copied().chain(defaults).collect()
+}
+
 fn creation(keys: &Keys, name: &str, record: &NetworkRecord) -> Vec<TxnOp> {
     let net = record.vni;
     // OP_VNI and OP_NAME.
@@ -249,10 +266,10 @@ fn creation(keys: &Keys, name: &str, record: &NetworkRecord) -> Vec<TxnOp> {
         TxnOp::cas(keys.network(name), &encode(record), 0),
     ];
     ops.extend((0..BUCKETS).map(|b| TxnOp::set(keys.hint(net, b), Hint::NONE.as_bytes())));
-    if let Some(gateway) = record.gateway {
+    ops.extend(record.gateways().map(|gateway| {
         let claim = encode(&AddressRecord::gateway());
-        ops.push(TxnOp::set(keys.address(net, gateway), &claim));
-    }
+        TxnOp::set(keys.address(net, gateway), &claim)
+    }));
     ops
 }
 
@@ -310,9 +327,17 @@ mod tests {
     #[test]
     fn transactions_fit_the_limit() {
         let keys = Keys::new("overlay/");
-        let record: NetworkRecord =
-            serde_json::from_str(r#"{"vni":1,"subnets":["10.0.0.0/24"],"gateway":"10.0.0.1"}"#)
-                .unwrap();
+        let subnets: Vec<IpNet> = (0..rules::MAX_SUBNETS)
+            .map(|n| format!("10.0.{n}.0/24").parse().unwrap())
+            .collect();
+        let gateways = gateways(&subnets, &[]);
+        let json = serde_json::json!({
+            "vni": 1, "subnets": subnets, "gateway": gateways[0],
+            "options": {"gateways": gateways[1..]},
+        });
+        let record: NetworkRecord = serde_json::from_value(json).unwrap();
+        rules::check_network(&record).unwrap();
+        assert_eq!(record.gateways().count(), rules::MAX_SUBNETS);
         assert!(creation(&keys, "a", &record).len() <= MAX_TXN_OPS);
         let pair = KvPair {
             key: keys.network("a"),

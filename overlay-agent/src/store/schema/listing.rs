@@ -100,10 +100,9 @@ pub fn nodes(keys: &Keys, pairs: &[KvPair]) -> Listing<Node> {
 /// What is under [`Keys::endpoints`] or a folder of it.
 pub fn endpoints(keys: &Keys, pairs: &[KvPair]) -> Listing<Endpoint> {
     parse(&keys.endpoints(), pairs, |pair| {
-        Ok(Endpoint {
-            path: keys.parse_endpoint(&pair.key)?,
-            record: checked(pair, rules::check_endpoint)?,
-        })
+        let path = keys.parse_endpoint(&pair.key)?;
+        let record = checked(pair, |record| rules::check_endpoint(path.net, record))?;
+        Ok(Endpoint { path, record })
     })
 }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use ipnet::IpNet;
-use overlay_common::net::Vni;
+use overlay_common::net::{MacAddr, Vni};
 use serde::{Deserialize, Serialize, de};
 use thiserror::Error;
 
@@ -16,6 +16,7 @@ use super::records::Extra;
 pub struct NetworkRecord {
     pub vni: Vni,
     pub subnets: Vec<IpNet>,
+    /// Of one subnet; those of the others are in the options.
     #[serde(default)]
     pub gateway: Option<IpAddr>,
     /// Of the endpoints' interfaces; without it each host derives it from its underlay.
@@ -35,8 +36,62 @@ pub struct NetworkOptions {
     /// No way out of the network.
     #[serde(default)]
     pub internal: bool,
+    /// Frames with a VLAN tag are carried.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub vlan: bool,
+    /// Packets per second that the endpoints of one host may flood, not 0; without it
+    /// [`DEFAULT_FLOOD_RATE`].
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub flood_rate: Option<u32>,
+    /// Besides [`NetworkRecord::gateway`]; at most one for each subnet.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub gateways: Vec<IpAddr>,
     #[serde(flatten)]
     pub extra: Extra,
+}
+
+/// What [`NetworkOptions::flood_rate`] is when nobody has said.
+pub const DEFAULT_FLOOD_RATE: u32 = 1000;
+
+impl NetworkRecord {
+    /// At most one for each subnet; none in networks of earlier versions.
+    pub fn gateways(&self) -> impl Iterator<Item = IpAddr> {
+        let others = self.options.gateways.iter().copied();
+        self.gateway.into_iter().chain(others)
+    }
+
+    pub fn subnet_of(&self, ip: IpAddr) -> Option<IpNet> {
+        self.subnets
+            .iter()
+            .find(|subnet| subnet.contains(&ip))
+            .copied()
+    }
+
+    /// Gateway of the subnet that `ip` is in.
+    pub fn gateway_of(&self, ip: IpAddr) -> Option<IpAddr> {
+        let subnet = self.subnet_of(ip)?;
+        self.gateways().find(|gateway| subnet.contains(gateway))
+    }
+
+    pub fn flood_rate(&self) -> u32 {
+        self.options.flood_rate.unwrap_or(DEFAULT_FLOOD_RATE)
+    }
+
+    pub fn has_v6(&self) -> bool {
+        self.subnets.iter().any(|subnet| subnet.addr().is_ipv6())
+    }
+}
+
+/// MAC of a network's gateways, the same on every host: locally administered, `ov` in ASCII, and
+/// the VNI. **Contract**: an endpoint that moves goes on using it.
+pub fn gateway_mac(net: Vni) -> MacAddr {
+    let [_, a, b, c] = net.get().to_be_bytes();
+    MacAddr([0x02, b'o', b'v', a, b, c])
+}
+
+/// Left out of what is written, so that earlier versions' records stay as they are.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// What becomes of broadcast, multicast and unknown unicast. ARP and neighbour discovery are
@@ -52,11 +107,15 @@ pub enum FloodMode {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error(
-    "`{}` is not a flood mode: wanted is drop, replicate or multicast=GROUP",
-    .0.escape_debug()
-)]
-pub struct ParseFloodError(String);
+pub enum ParseFloodError {
+    #[error(
+        "`{}` is not a flood mode: wanted is drop, replicate or multicast=GROUP",
+        .0.escape_debug()
+    )]
+    Mode(String),
+    #[error("{0} is not a multicast group: wanted is one as 239.1.1.1 or ff05::1:1")]
+    Group(IpAddr),
+}
 
 impl fmt::Display for FloodMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -72,7 +131,7 @@ impl FromStr for FloodMode {
     type Err = ParseFloodError;
 
     fn from_str(text: &str) -> Result<Self, ParseFloodError> {
-        let refused = || ParseFloodError(text.to_owned());
+        let refused = || ParseFloodError::Mode(text.to_owned());
         match text {
             "drop" => Ok(Self::Drop),
             "replicate" => Ok(Self::Replicate),
@@ -80,7 +139,7 @@ impl FromStr for FloodMode {
                 let group = other.strip_prefix("multicast=").ok_or_else(refused)?;
                 let group: IpAddr = group.parse().map_err(|_| refused())?;
                 if !group.is_multicast() {
-                    return Err(refused());
+                    return Err(ParseFloodError::Group(group));
                 }
                 Ok(Self::Multicast(group))
             }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use ipnet::IpNet;
 use overlay_common::net::MacAddr;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -53,6 +54,12 @@ pub struct EndpointRecord {
     pub name: String,
     #[serde(default)]
     pub container: Option<String>,
+    /// What it may send from besides its own addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow_ips: Vec<IpNet>,
+    /// It forwards packets of others.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forwarding: bool,
     #[serde(flatten)]
     pub extra: Extra,
 }
@@ -62,6 +69,17 @@ impl EndpointRecord {
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
         let ip4 = self.ip4.map(IpAddr::V4);
         ip4.into_iter().chain(self.ip6.map(IpAddr::V6))
+    }
+
+    /// The single addresses among [`EndpointRecord::allow_ips`].
+    pub fn allowed_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let single = |net: &&IpNet| net.prefix_len() == net.max_prefix_len();
+        self.allow_ips.iter().filter(single).map(IpNet::addr)
+    }
+
+    /// Whether it forwards: said so, or implied by a whole prefix that it may send from.
+    pub fn forwards(&self) -> bool {
+        self.forwarding || self.allowed_addresses().count() < self.allow_ips.len()
     }
 }
 

@@ -3,10 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
-use overlay_common::net::MacAddr;
+use overlay_common::net::{MacAddr, Vni};
 use thiserror::Error;
 
-use super::network::{FloodMode, NetworkRecord};
+use super::network::{FloodMode, NetworkRecord, gateway_mac};
 use super::records::{EndpointRecord, NodeRecord};
 use super::subnets;
 
@@ -14,6 +14,8 @@ use super::subnets;
 pub const MAX_NAME: usize = 63;
 /// Fits one transaction next to what else a new network needs.
 pub const MAX_SUBNETS: usize = 16;
+/// Of one endpoint, besides its own addresses.
+pub const MAX_ALLOW_IPS: usize = 64;
 /// RFC 791: every host takes 576 bytes.
 const MIN_MTU4: u16 = 576;
 /// RFC 8200, section 5.
@@ -47,10 +49,18 @@ pub enum RuleError {
     GatewayOutside(IpAddr),
     #[error("gateway {0} is the first or last address of its subnet, which no host may have")]
     GatewayReserved(IpAddr),
+    #[error("gateways {0} and {1} are in one subnet, which needs one")]
+    TwoGateways(IpAddr, IpAddr),
     #[error("MTU {mtu} is not usable: wanted is {least} to {MAX_MTU}")]
     Mtu { mtu: u16, least: u16 },
     #[error("{0} is not a multicast group")]
     Group(IpAddr),
+    #[error(
+        "group {0} does not leave a link, or is reserved there: choose one as 239.1.1.1 or ff05::1:1"
+    )]
+    LinkGroup(IpAddr),
+    #[error("0 packets per second is no flood rate: `--flood drop` floods nothing")]
+    FloodRate,
     #[error("a node needs a VTEP address")]
     NoVtep,
     #[error("{0} cannot be a VTEP: a unicast address of the underlay is wanted")]
@@ -59,6 +69,14 @@ pub enum RuleError {
     Port,
     #[error("{0} cannot be an interface's MAC address: it is multicast or all zeros")]
     Mac(MacAddr),
+    #[error("MAC {0} is that of the network's gateway: choose another --mac, or none")]
+    GatewayMac(MacAddr),
+    #[error("{0} cannot be allowed to an endpoint: no host sends from it")]
+    AllowIp(IpNet),
+    #[error("{0} has host bits set: {net} is meant", net = .0.trunc())]
+    AllowBits(IpNet),
+    #[error("{count} allowed addresses are too many: an endpoint may have {MAX_ALLOW_IPS}")]
+    TooManyAllowed { count: usize },
 }
 
 /// Checks the name of a network or node: Docker's pattern, with a limit. It is one part of a key.
@@ -76,25 +94,60 @@ pub fn check_name(name: &str) -> Result<(), RuleError> {
 
 pub fn check_network(record: &NetworkRecord) -> Result<(), RuleError> {
     check_subnets(&record.subnets)?;
-    if let Some(gateway) = record.gateway {
-        let Some(subnet) = record.subnets.iter().find(|s| s.contains(&gateway)) else {
-            return Err(RuleError::GatewayOutside(gateway));
-        };
-        if subnets::edge(subnet, gateway).is_some() {
-            return Err(RuleError::GatewayReserved(gateway));
-        }
-    }
+    check_gateways(record)?;
     if let Some(mtu) = record.mtu {
-        let has_v6 = record.subnets.iter().any(|s| s.addr().is_ipv6());
-        let least = if has_v6 { MIN_MTU6 } else { MIN_MTU4 };
+        let least = least_mtu(record);
         if !(least..=MAX_MTU).contains(&mtu) {
             return Err(RuleError::Mtu { mtu, least });
         }
     }
-    match record.flood {
-        FloodMode::Multicast(group) if !group.is_multicast() => Err(RuleError::Group(group)),
-        FloodMode::Drop | FloodMode::Replicate | FloodMode::Multicast(_) => Ok(()),
+    if record.options.flood_rate == Some(0) {
+        return Err(RuleError::FloodRate);
     }
+    match record.flood {
+        FloodMode::Drop | FloodMode::Replicate => Ok(()),
+        FloodMode::Multicast(group) => check_group(group),
+    }
+}
+
+/// Smallest MTU in bytes that the network's families work with.
+pub fn least_mtu(record: &NetworkRecord) -> u16 {
+    if record.has_v6() { MIN_MTU6 } else { MIN_MTU4 }
+}
+
+/// The gateways of a network: in its subnets, one in each at most.
+fn check_gateways(record: &NetworkRecord) -> Result<(), RuleError> {
+    let mut seen: Vec<(IpNet, IpAddr)> = Vec::new();
+    for gateway in record.gateways() {
+        let Some(subnet) = record.subnet_of(gateway) else {
+            return Err(RuleError::GatewayOutside(gateway));
+        };
+        if subnets::edge(&subnet, gateway).is_some() {
+            return Err(RuleError::GatewayReserved(gateway));
+        }
+        if let Some((_, first)) = seen.iter().find(|(other, _)| *other == subnet) {
+            return Err(RuleError::TwoGateways(*first, gateway));
+        }
+        seen.push((subnet, gateway));
+    }
+    Ok(())
+}
+
+/// Refuses groups that routers do not forward (RFC 5771, section 4; RFC 4291, section 2.7) and
+/// that the hosts' own protocols use.
+fn check_group(group: IpAddr) -> Result<(), RuleError> {
+    if !group.is_multicast() {
+        return Err(RuleError::Group(group));
+    }
+    let on_link = match group {
+        IpAddr::V4(ip) => matches!(ip.octets(), [224, 0, 0, _]),
+        // Scopes 0 to 2: reserved, interface and link.
+        IpAddr::V6(ip) => ip.segments()[0] & 0xf <= 2,
+    };
+    if on_link {
+        return Err(RuleError::LinkGroup(group));
+    }
+    Ok(())
 }
 
 /// Checks the subnets of one network. Other networks may use the same: they are apart.
@@ -169,9 +222,35 @@ fn is_vtep(ip: &IpAddr) -> bool {
     !(ip.is_unspecified() || ip.is_loopback() || ip.is_multicast() || broadcast)
 }
 
-pub fn check_endpoint(record: &EndpointRecord) -> Result<(), RuleError> {
+/// Checks an endpoint of the network `net`.
+pub fn check_endpoint(net: Vni, record: &EndpointRecord) -> Result<(), RuleError> {
     if record.mac.is_multicast() || record.mac.is_zero() {
         return Err(RuleError::Mac(record.mac));
+    }
+    if record.mac == gateway_mac(net) {
+        return Err(RuleError::GatewayMac(record.mac));
+    }
+    let count = record.allow_ips.len();
+    if count > MAX_ALLOW_IPS {
+        return Err(RuleError::TooManyAllowed { count });
+    }
+    record.allow_ips.iter().try_for_each(check_allowed)
+}
+
+/// A prefix may be the default one: a router sends from anywhere.
+fn check_allowed(prefix: &IpNet) -> Result<(), RuleError> {
+    let first = prefix.network();
+    if prefix.addr() != first {
+        return Err(RuleError::AllowBits(*prefix));
+    }
+    let single = prefix.prefix_len() == prefix.max_prefix_len();
+    let broadcast = matches!(first, IpAddr::V4(ip) if ip.is_broadcast());
+    if first.is_multicast()
+        || first.is_loopback()
+        || broadcast
+        || (single && first.is_unspecified())
+    {
+        return Err(RuleError::AllowIp(*prefix));
     }
     Ok(())
 }

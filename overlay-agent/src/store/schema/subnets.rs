@@ -1,6 +1,6 @@
 //! Arithmetic of subnets.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 
@@ -31,6 +31,14 @@ pub fn edge(subnet: &IpNet, ip: IpAddr) -> Option<Edge> {
         return Some(Edge::Broadcast);
     }
     None
+}
+
+/// The gateway of a subnet for which none was named: its first address that a host may have.
+pub fn default_gateway(subnet: &IpNet) -> IpAddr {
+    match subnet.network() {
+        IpAddr::V4(ip) => Ipv4Addr::from_bits(ip.to_bits() | 1).into(),
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() | 1).into(),
+    }
 }
 
 /// The first /16 of 10.64.0.0/10 that overlaps none of `taken`.

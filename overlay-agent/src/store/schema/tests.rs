@@ -216,7 +216,7 @@ fn a_bad_key_cannot_drive_a_terminal() {
 
 #[test]
 fn unknown_fields_survive() {
-    let text = r#"{"vni":1,"subnets":["10.0.0.0/24"],"gateway":null,"mtu":null,"flood":"multicast=239.1.1.1","options":{"internal":true,"color":"red"},"later":[1]}"#;
+    let text = r#"{"vni":1,"subnets":["10.0.0.0/24"],"gateway":null,"mtu":null,"flood":"multicast=239.1.1.1","options":{"internal":true,"vlan":true,"flood_rate":50,"gateways":["10.0.0.9"],"color":"red"},"later":[1]}"#;
     let record: NetworkRecord = serde_json::from_str(text).unwrap();
     assert_eq!(
         record.flood,
@@ -299,6 +299,104 @@ fn gateway_and_mtu_rules() {
         check("fd00::ffff:ffff:ffff:ffff", 1280, &["fd00::/64"]),
         Ok(())
     );
+}
+
+#[test]
+fn one_gateway_for_each_subnet() {
+    let mut record = network(&["10.0.0.0/24", "10.0.1.0/24"]);
+    let check = |record: &mut NetworkRecord, gateways: &[&str]| {
+        let mut all = gateways.iter().map(|ip| ip.parse().unwrap());
+        record.gateway = all.next();
+        record.options.gateways = all.collect();
+        rules::check_network(record)
+    };
+    check(&mut record, &["10.0.1.9", "10.0.0.1"]).unwrap();
+    let gateway = |ip: &str| record.gateway_of(ip.parse().unwrap());
+    assert_eq!(gateway("10.0.0.7"), Some("10.0.0.1".parse().unwrap()));
+    assert_eq!(gateway("10.0.1.7"), Some("10.0.1.9".parse().unwrap()));
+    assert_eq!(gateway("10.0.2.7"), None);
+    assert!(matches!(
+        check(&mut record, &["10.0.0.1", "10.0.0.2"]),
+        Err(RuleError::TwoGateways(..))
+    ));
+    assert!(matches!(
+        check(&mut record, &["10.0.0.1", "10.0.1.255"]),
+        Err(RuleError::GatewayReserved(_))
+    ));
+}
+
+#[test]
+fn groups_have_to_leave_the_link() {
+    let check = |group: &str| {
+        let mut record = network(&["10.0.0.0/24"]);
+        record.flood = FloodMode::Multicast(group.parse().unwrap());
+        rules::check_network(&record)
+    };
+    for good in ["239.1.1.1", "224.0.1.1", "ff05::1:1", "ff18::1"] {
+        check(good).unwrap();
+    }
+    for bad in ["224.0.0.1", "224.0.0.251", "ff02::1", "ff01::1", "ff10::1"] {
+        assert!(matches!(check(bad), Err(RuleError::LinkGroup(_))), "{bad}");
+    }
+}
+
+#[test]
+fn endpoint_rules() {
+    let net = Vni::new(42).unwrap();
+    let check = |mac: &str, allowed: &[&str]| {
+        let json = serde_json::json!({"mac": mac, "allow_ips": allowed});
+        let record: EndpointRecord = serde_json::from_value(json).unwrap();
+        rules::check_endpoint(net, &record)
+    };
+    let mac = "02:42:0a:00:00:02";
+    check(mac, &["10.0.0.9/32", "192.168.0.0/16", "0.0.0.0/0", "::/0"]).unwrap();
+    check("02:6f:76:00:00:2b", &[]).unwrap();
+    assert!(matches!(
+        check("02:6f:76:00:00:2a", &[]),
+        Err(RuleError::GatewayMac(_))
+    ));
+    for bad in [
+        "0.0.0.0/32",
+        "224.0.0.0/4",
+        "::/128",
+        "ff02::1/128",
+        "127.0.0.1/32",
+        "255.255.255.255/32",
+    ] {
+        assert!(
+            matches!(check(mac, &[bad]), Err(RuleError::AllowIp(_))),
+            "{bad}"
+        );
+    }
+    assert!(matches!(
+        check(mac, &["10.0.0.9/24"]),
+        Err(RuleError::AllowBits(_))
+    ));
+    let many: Vec<_> = (0..65).map(|n| format!("10.1.0.{n}/32")).collect();
+    let many: Vec<_> = many.iter().map(String::as_str).collect();
+    assert!(matches!(
+        check(mac, &many),
+        Err(RuleError::TooManyAllowed { .. })
+    ));
+}
+
+#[test]
+fn a_prefix_makes_a_router() {
+    let forwards = |json: serde_json::Value| {
+        let record: EndpointRecord = serde_json::from_value(json).unwrap();
+        record.forwards()
+    };
+    let mac = "02:00:00:00:00:01";
+    assert!(!forwards(serde_json::json!({"mac": mac})));
+    assert!(!forwards(
+        serde_json::json!({"mac": mac, "allow_ips": ["10.0.0.9/32"]})
+    ));
+    assert!(forwards(
+        serde_json::json!({"mac": mac, "allow_ips": ["10.0.0.8/31"]})
+    ));
+    assert!(forwards(
+        serde_json::json!({"mac": mac, "forwarding": true})
+    ));
 }
 
 #[test]

@@ -1,0 +1,94 @@
+//! Routes of a container.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use futures_util::TryStreamExt as _;
+use ipnet::IpNet;
+use rtnetlink::RouteMessageBuilder;
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage};
+
+use super::netlink::{Attempt as _, Netlink, NetlinkError, errno};
+
+/// What is reached by way of a gateway. Both are of one family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    pub destination: IpNet,
+    /// On the link.
+    pub gateway: IpAddr,
+}
+
+impl Netlink {
+    /// Adds routes through a device that is up. A way that is there already stays, whatever its
+    /// metric: the container may be on other networks, or have its own way out.
+    pub(super) async fn add_routes(
+        &self,
+        ifindex: u32,
+        routes: &[Route],
+    ) -> Result<(), NetlinkError> {
+        for route in routes {
+            if self.has_route(route.destination).await? {
+                continue;
+            }
+            let message = RouteMessageBuilder::<IpAddr>::new()
+                .destination_prefix(route.destination.addr(), route.destination.prefix_len())
+                .and_then(|builder| builder.gateway(route.gateway))
+                .map(|builder| builder.output_interface(ifindex).build());
+            let Ok(message) = message else {
+                // The two families are one, and a prefix length is in range.
+                continue;
+            };
+            match self.handle.route().add(message).execute().await {
+                // Somebody was faster.
+                Err(error) if errno(&error) == Some(libc::EEXIST) => {}
+                result => result.attempt(|| {
+                    let Route {
+                        destination,
+                        gateway,
+                    } = route;
+                    format!("add the route to {destination} via {gateway} in the container")
+                })?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the main table has a route to just this prefix.
+    async fn has_route(&self, destination: IpNet) -> Result<bool, NetlinkError> {
+        let mut wanted = RouteMessage::default();
+        wanted.header.address_family = match destination {
+            IpNet::V4(_) => AddressFamily::Inet,
+            IpNet::V6(_) => AddressFamily::Inet6,
+        };
+        let found: Vec<_> = self
+            .handle
+            .route()
+            .get(wanted)
+            .execute()
+            .try_collect()
+            .await
+            .attempt(|| "list the routes of the container".to_owned())?;
+        Ok(found.iter().any(|route| {
+            route.header.table == RouteHeader::RT_TABLE_MAIN && prefix(route) == Some(destination)
+        }))
+    }
+}
+
+/// What a route leads to; the default route has no destination attribute.
+fn prefix(route: &RouteMessage) -> Option<IpNet> {
+    let unspecified = match route.header.address_family {
+        AddressFamily::Inet => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+        AddressFamily::Inet6 => IpAddr::from(Ipv6Addr::UNSPECIFIED),
+        _ => return None,
+    };
+    let address = route
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            RouteAttribute::Destination(RouteAddress::Inet(ip)) => Some(IpAddr::from(*ip)),
+            RouteAttribute::Destination(RouteAddress::Inet6(ip)) => Some(IpAddr::from(*ip)),
+            _ => None,
+        });
+    let length = route.header.destination_prefix_length;
+    IpNet::new(address.unwrap_or(unspecified), length).ok()
+}

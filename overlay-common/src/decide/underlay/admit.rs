@@ -1,0 +1,195 @@
+//! Whether a tunnelled frame may leave its VNI.
+
+use super::classify::Vxlan;
+use crate::DropReason;
+use crate::decide::{Refusal, Tables, endpoint_of, flood};
+use crate::layout::{FdbValue, FloodMode, NeighborKey, PeerIndex, Vtep, vni_flags};
+use crate::net::{IpKey, MacAddr};
+use crate::packet::arp::{Arp, Operation};
+use crate::packet::{
+    ETH_LEN, ETHERTYPE_ARP, ETHERTYPE_MIN, ETHERTYPE_MPLS, ETHERTYPE_MPLS_UPSTREAM, ETHERTYPE_QINQ,
+    ETHERTYPE_VLAN, Ethernet, Packet,
+};
+
+/// The early filter: sender and VNI are known. What it lets pass is checked again, fully, by
+/// [`admit`].
+#[inline(always)]
+pub fn filter<T: Tables>(vxlan: &Vxlan, vtep: &Vtep, tables: &T) -> Result<(), Refusal> {
+    let Some(peer) = tables.peer(&vxlan.source) else {
+        return Err(stranger(vxlan, vtep));
+    };
+    if tables.vni(vxlan.vni).is_none() {
+        return Err(Refusal::new(DropReason::UnknownVni, 0, peer.index));
+    }
+    Ok(())
+}
+
+/// Who gets a tunnelled frame. Never a peer: whoever flooded it has sent it to them, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receivers {
+    /// The endpoint behind this host side of a veth.
+    One { ifindex: u32 },
+    /// Every endpoint of the network on this host.
+    Everyone { vni: u32 },
+}
+
+/// A tunnelled frame that may be delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    pub receivers: Receivers,
+    /// Slot in STATS.
+    pub stats: u32,
+    pub inner: Ethernet,
+    /// Who sent it.
+    pub peer: PeerIndex,
+    /// [`crate::layout::fdb_flags`] of the one receiving endpoint.
+    pub flags: u32,
+}
+
+/// Whether the frame at `offset` may leave its VNI into a container: the sender is a peer, the
+/// inner source is an endpoint of that peer, the inner destination is an endpoint here.
+#[inline(always)]
+pub fn admit<P: Packet + ?Sized, T: Tables>(
+    packet: &P,
+    offset: usize,
+    vxlan: &Vxlan,
+    vtep: &Vtep,
+    tables: &T,
+) -> Result<Delivery, Refusal> {
+    let vni = vxlan.vni;
+    let Some(peer) = tables.peer(&vxlan.source) else {
+        return Err(stranger(vxlan, vtep));
+    };
+    let peer = peer.index;
+    if !vxlan.is_for_us(tables) {
+        return Err(Refusal::new(DropReason::OuterDestination, 0, peer));
+    }
+    let Some(inner) = Ethernet::read(packet, offset) else {
+        return Err(Refusal::new(DropReason::Truncated, 0, peer));
+    };
+    let Some(source) = endpoint_of(tables, vni, inner.source) else {
+        return Err(match tables.vni(vni) {
+            None => Refusal::new(DropReason::UnknownVni, 0, peer),
+            Some(_) => Refusal::new(DropReason::InnerSource, vni, peer),
+        });
+    };
+    if source.peer != peer {
+        return Err(Refusal::new(DropReason::InnerSource, vni, peer));
+    }
+    if !inner.is_ip() {
+        may_carry(inner.ethertype, vni, peer, tables)?;
+    }
+    let (receivers, flags) = match receiver(packet, offset, vni, inner, tables) {
+        Ok(FdbValue { ifindex, flags, .. }) => (Receivers::One { ifindex }, flags),
+        Err(reason) => {
+            let refusal = Refusal::new(reason, vni, peer);
+            (flooded(vni, reason, tables).ok_or(refusal)?, 0)
+        }
+    };
+    Ok(Delivery {
+        receivers,
+        stats: source.stats,
+        inner,
+        peer,
+        flags,
+    })
+}
+
+/// The one endpoint here that a frame is for, or why there is none.
+#[inline(always)]
+fn receiver<P: Packet + ?Sized, T: Tables>(
+    packet: &P,
+    offset: usize,
+    vni: u32,
+    inner: Ethernet,
+    tables: &T,
+) -> Result<FdbValue, DropReason> {
+    let multicast = inner.destination.is_multicast();
+    let mac = if multicast {
+        arp_target(packet, offset, vni, inner, tables).ok_or(DropReason::FloodDisabled)?
+    } else {
+        inner.destination
+    };
+    let Some(destination) = endpoint_of(tables, vni, mac) else {
+        return Err(DropReason::UnknownDestination);
+    };
+    match destination.ifindex {
+        // A question for an endpoint elsewhere is still a broadcast.
+        0 if multicast => Err(DropReason::FloodDisabled),
+        0 => Err(DropReason::NotLocal),
+        _ => Ok(destination),
+    }
+}
+
+/// The receivers of a frame that is for nobody in particular, on a network that floods.
+#[inline(always)]
+fn flooded<T: Tables>(vni: u32, reason: DropReason, tables: &T) -> Option<Receivers> {
+    let spread = matches!(
+        reason,
+        DropReason::FloodDisabled | DropReason::UnknownDestination
+    );
+    let floods = spread && flood::mode(&tables.vni(vni)?) != FloodMode::Drop;
+    floods.then_some(Receivers::Everyone { vni })
+}
+
+/// A frame whose VLAN tag the kernel keeps beside it: only where the network carries those
+/// (RFC 7348, section 6.1).
+#[inline(always)]
+pub fn tagged<T: Tables>(vni: u32, peer: PeerIndex, tables: &T) -> Result<(), Refusal> {
+    may_carry(ETHERTYPE_VLAN, vni, peer, tables)
+}
+
+/// Whether a network carries frames of an ethertype that is not IP's.
+#[inline(always)]
+fn may_carry<T: Tables>(
+    ethertype: u16,
+    vni: u32,
+    peer: PeerIndex,
+    tables: &T,
+) -> Result<(), Refusal> {
+    let refuse = |reason| Err(Refusal::new(reason, vni, peer));
+    match ethertype {
+        0..ETHERTYPE_MIN => refuse(DropReason::Llc),
+        ETHERTYPE_MPLS | ETHERTYPE_MPLS_UPSTREAM => refuse(DropReason::Mpls),
+        ETHERTYPE_VLAN | ETHERTYPE_QINQ => match tables.vni(vni) {
+            Some(network) if network.flags & vni_flags::VLAN != 0 => Ok(()),
+            Some(_) | None => refuse(DropReason::Vlan),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// A sender that is no peer.
+#[inline(always)]
+fn stranger(vxlan: &Vxlan, vtep: &Vtep) -> Refusal {
+    let own = vxlan.source == vtep.ip4 || vxlan.source == vtep.ip6;
+    Refusal::unattributed(if own {
+        DropReason::OwnSource
+    } else {
+        DropReason::UnknownPeer
+    })
+}
+
+/// A peer without our data path asks by broadcast: the question goes to the one endpoint that
+/// can answer it.
+#[inline(always)]
+fn arp_target<P: Packet + ?Sized, T: Tables>(
+    packet: &P,
+    offset: usize,
+    vni: u32,
+    inner: Ethernet,
+    tables: &T,
+) -> Option<MacAddr> {
+    if inner.ethertype != ETHERTYPE_ARP {
+        return None;
+    }
+    let arp = Arp::read(packet, offset + ETH_LEN)?;
+    if arp.operation != Operation::Request || arp.sender_mac != inner.source {
+        return None;
+    }
+    let target = tables.neighbor(&NeighborKey {
+        vni,
+        ip: IpKey::v4(arp.target_ip),
+    })?;
+    Some(target.mac)
+}

@@ -1,0 +1,205 @@
+//! A Linux host as the sender, with the options of its vxlan device that change the outer packet.
+
+use std::net::{Ipv4Addr, UdpSocket};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use nix::sys::socket::{setsockopt, sockopt};
+use tests::kernel_overlay::KernelOverlay;
+use tests::lab::{Station, UNDERLAY};
+use tests::metrics::snmp;
+use tests::traffic::tcp::transfer;
+use tests::traffic::udp::{self, UdpCounter};
+use tests::wait::until;
+
+use crate::support::{CONVERGE, Container, StoreKind, World, count, reachable};
+
+const VNI: u32 = 4242;
+const LINUX_IP: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 50);
+const LINUX_MAC: &str = "02:00:0a:07:00:32";
+const BYTES: u64 = 32 << 20;
+
+/// A container behind our agent and one behind Linux' devices.
+struct Mixed {
+    ours: Container,
+    theirs: Container,
+    world: World,
+}
+
+impl Mixed {
+    /// `options` are those of the vxlan device; the underlay's MTU changes on the Linux side, once
+    /// the two reach each other.
+    fn new(options: &[&str], underlay_mtu: Option<&str>) -> Result<Self> {
+        let mut world = World::without_agents(StoreKind::Embedded)?;
+        let url = world.store.url();
+        world.host_mut(1).start_agent(&url)?;
+        let host = world.host(1);
+        let linux: &Station = &world.host(2).station;
+        let vni = VNI.to_string();
+        let subnet = ["--subnet", "10.7.0.0/24", "--vni", &vni];
+        host.cli_ok(&[&["network", "create", "mixed"][..], &subnet].concat())?;
+        let mut overlay = KernelOverlay::with(linux, VNI, linux.ip.into(), options)?;
+        let theirs = Container {
+            netns: overlay.container(LINUX_IP, LINUX_MAC)?,
+            ip: LINUX_IP,
+            mac: LINUX_MAC.parse()?,
+        };
+        overlay.remote("00:00:00:00:00:00", host.ip())?;
+        let vtep = linux.ip.to_string();
+        host.cli_ok(&["node", "add", "linux", "--vtep", &vtep])?;
+        let ip = LINUX_IP.to_string();
+        let endpoint = ["--network", "mixed", "--ip", &ip, "--mac", LINUX_MAC];
+        host.cli_ok(&[&["endpoint", "add", "--node", "linux"][..], &endpoint].concat())?;
+        let ours = world.container(1, "mixed", "ours")?;
+        reachable(&theirs, &ours, 3)?;
+        if let Some(mtu) = underlay_mtu {
+            linux.netns.ip(&["link", "set", UNDERLAY, "mtu", mtu])?;
+        }
+        Ok(Self {
+            ours,
+            theirs,
+            world,
+        })
+    }
+
+    fn packets(&self) -> Result<u64> {
+        let labels = [("direction", "rx")];
+        count(self.world.host(1), "overlay_vni_packets_total", &labels)
+    }
+
+    fn received(&self, cause: &str) -> Result<u64> {
+        let labels = [("direction", "rx"), ("cause", cause)];
+        count(
+            self.world.host(1),
+            "overlay_fallback_packets_total",
+            &labels,
+        )
+    }
+}
+
+/// The tunnel's outer packets may be fragmented, and the underlay's MTU is too small for them.
+#[test]
+fn outer_fragments() -> Result<()> {
+    const DATAGRAMS: u64 = 100;
+    let mixed = Mixed::new(&["df", "unset"], Some("1000"))?;
+    let before = mixed.received("outer_fragment")?;
+    let to = mixed.ours.address(7001);
+    let counter = UdpCounter::start(&mixed.ours.netns, to, None)?;
+    // A bridge port answers what is too big with "fragmentation needed", unless it may be
+    // fragmented inside: then it fragments outside.
+    mixed.theirs.netns.sysctl("net.ipv4.ip_no_pmtu_disc", "1")?;
+    let socket = mixed
+        .theirs
+        .netns
+        .run(|| Ok(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?))?;
+    for _ in 0..DATAGRAMS {
+        socket.send_to(&[0x5a; 1300], to)?;
+    }
+    arrived(&counter, DATAGRAMS)?;
+    // The first fragment of each is the one that tells.
+    let counted = mixed.received("outer_fragment")? - before;
+    ensure!(counted == DATAGRAMS, "{counted} of {DATAGRAMS} counted");
+    Ok(())
+}
+
+/// Of a device that computes them, as over a wire, and of one that leaves them to nobody.
+#[test]
+fn outer_udp_checksums() -> Result<()> {
+    let mixed = Mixed::new(&["udpcsum"], None)?;
+    let linux = mixed.world.host(2).netns();
+    for computed in ["off", "on"] {
+        let mut ethtool = linux.command("ethtool")?;
+        tests::command::output(ethtool.args(["-K", UNDERLAY, "tx", computed]))?;
+        let before = mixed.received("outer_checksum")?;
+        let to = mixed.ours.address(5001);
+        transfer(&mixed.theirs.netns, &mixed.ours.netns, to, BYTES)?.verify()?;
+        reachable(&mixed.theirs, &mixed.ours, 10)?;
+        let counted = mixed.received("outer_checksum")? - before;
+        ensure!(computed == "on" || counted > 0, "nothing was tested");
+    }
+    Ok(())
+}
+
+/// A sender that hands many datagrams to its kernel at once: they cross the underlay whole.
+#[test]
+fn aggregates_of_datagrams() -> Result<()> {
+    const SEGMENT: usize = 1200;
+    const PIECES: usize = 30;
+    const TIMES: usize = 20;
+    let mixed = Mixed::new(&["noudpcsum"], None)?;
+    let (before, packets) = (mixed.received("inner_aggregate")?, mixed.packets()?);
+    let to = mixed.ours.address(7002);
+    let receiver = mixed.ours.netns.run(|| Ok(UdpSocket::bind(to)?))?;
+    setsockopt(&receiver, sockopt::RcvBufForce, &(32 << 20)).context("enlarge the buffer")?;
+    receiver.set_read_timeout(Some(Duration::from_secs(10)))?;
+    let sender = mixed
+        .theirs
+        .netns
+        .run(|| Ok(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?))?;
+    setsockopt(&sender, sockopt::UdpGsoSegment, &(SEGMENT as i32)).context("UDP_SEGMENT")?;
+    let mut sent: Vec<Vec<u8>> = Vec::new();
+    for _ in 0..TIMES {
+        let payload: Vec<u8> = (0..SEGMENT * PIECES).map(|_| rand::random()).collect();
+        sender.send_to(&payload, to)?;
+        sent.extend(payload.chunks(SEGMENT).map(<[u8]>::to_vec));
+    }
+    let mut received = Vec::new();
+    let mut buffer = [0; 2048];
+    while received.len() < sent.len() {
+        let length = receiver
+            .recv(&mut buffer)
+            .with_context(|| format!("{} of {} arrived", received.len(), sent.len()))?;
+        received.push(buffer[..length].to_vec());
+    }
+    sent.sort_unstable();
+    received.sort_unstable();
+    ensure!(sent == received, "the datagrams arrived changed");
+    // Whole on the slow path, and yet each datagram counts.
+    let aggregates = mixed.received("inner_aggregate")? - before;
+    ensure!(aggregates == TIMES as u64, "{aggregates} aggregates");
+    let packets = mixed.packets()? - packets;
+    ensure!(packets == sent.len() as u64, "{packets} packets counted");
+    Ok(())
+}
+
+/// What the container's own kernel finds wrong stays wrong: nobody on the way repairs a checksum,
+/// whether it is there in full or left to a device.
+#[test]
+fn a_wrong_inner_checksum_stays_wrong() -> Result<()> {
+    const DATAGRAMS: u64 = 50;
+    let mixed = Mixed::new(&["udpcsum"], None)?;
+    for (from, to) in [(&mixed.theirs, &mixed.ours), (&mixed.ours, &mixed.theirs)] {
+        let address = to.address(7003);
+        let counter = UdpCounter::start(&to.netns, address, None)?;
+        let errors = checksum_errors(to)?;
+        let mut frame = crate::support::udp_frame((from.mac, from.ip), (to.mac, to.ip), 7003)?;
+        // The UDP checksum, Ethernet and IPv4 before it.
+        frame[40] ^= 0x55;
+        for _ in 0..DATAGRAMS {
+            crate::support::send_raw(&from.netns, &frame)?;
+        }
+        until(CONVERGE, || {
+            let counted = checksum_errors(to)? - errors;
+            ensure!(counted == DATAGRAMS, "{counted} of {DATAGRAMS} found wrong");
+            Ok(())
+        })?;
+        // The right ones of a sender whose checksums are left to the device do arrive.
+        udp::send(&from.netns, address, 100, DATAGRAMS, Duration::ZERO)?;
+        arrived(&counter, DATAGRAMS)?;
+        ensure!(checksum_errors(to)? - errors == DATAGRAMS);
+    }
+    Ok(())
+}
+
+/// What a container's UDP found to have a wrong checksum.
+fn checksum_errors(container: &Container) -> Result<u64> {
+    snmp(&container.netns, "Udp", "InCsumErrors")
+}
+
+fn arrived(counter: &UdpCounter, wanted: u64) -> Result<()> {
+    until(CONVERGE, || {
+        let received = counter.received();
+        ensure!(received == wanted, "{received} of {wanted} arrived");
+        Ok(())
+    })
+}

@@ -1,0 +1,200 @@
+//! What each program has to do with a frame: the decisions of `overlay_common::decide`, and on plain
+//! vectors what the kernel's helpers make of them. The outer headers are written here once more,
+//! without the code under test.
+
+use overlay_common::decide::endpoint::{self, Forward};
+use overlay_common::decide::tunnel::{self, Path};
+use overlay_common::decide::underlay::{self, Outer};
+use overlay_common::decide::{Refusal, guard};
+use overlay_common::layout::{DropKey, TunnelValue, fallback_index};
+use overlay_common::packet::OVERHEAD_V4;
+use overlay_common::{Direction, DropReason, FallbackCause};
+
+use crate::datapath::case::{NEXT, REDIRECT, SHOT, XDP_DROP, XDP_PASS};
+use crate::datapath::fixture::{Counter, Counters, LOOPBACK, Segments};
+use crate::datapath::world::World;
+
+/// What a program is given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Input {
+    pub(super) frame: Vec<u8>,
+    pub(super) segments: Segments,
+}
+
+/// What has to come out.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Outcome {
+    pub(super) verdict: i32,
+    pub(super) frame: Vec<u8>,
+    /// Where a UDP source port of the kernel's choice is, made of a hash with a secret.
+    pub(super) port_at: Option<usize>,
+    pub(super) counters: Counters,
+}
+
+impl Outcome {
+    fn unchanged(verdict: i32, input: &Input, counters: Counters) -> Self {
+        Self {
+            verdict,
+            frame: input.frame.clone(),
+            port_at: None,
+            counters,
+        }
+    }
+
+    fn drop(verdict: i32, input: &Input, direction: Direction, refusal: Refusal) -> Self {
+        let key = DropKey::new(refusal.vni, refusal.peer, direction, refusal.reason);
+        Self::unchanged(verdict, input, [(Counter::Drop(key), 1)].into())
+    }
+
+    fn fall_back(verdict: i32, input: &Input, direction: Direction, cause: FallbackCause) -> Self {
+        let index = fallback_index(direction, cause);
+        Self::unchanged(verdict, input, [(Counter::Fallback(index), 1)].into())
+    }
+
+    fn count(&mut self, slot: u32, [packets, bytes]: [&'static str; 2], input: &Input, len: usize) {
+        let segments = u64::from(input.segments.count.max(1));
+        self.counters
+            .insert(Counter::Stats(slot, packets), segments);
+        self.counters
+            .insert(Counter::Stats(slot, bytes), len as u64);
+    }
+}
+
+const TX: [&str; 2] = ["tx_packets", "tx_bytes"];
+const RX: [&str; 2] = ["rx_packets", "rx_bytes"];
+
+pub(super) fn from_endpoint(world: &World, input: &Input) -> Outcome {
+    let drop = |refusal| Outcome::drop(SHOT, input, Direction::Tx, refusal);
+    let Some(endpoint) = world.endpoints.get(&LOOPBACK) else {
+        return drop(Refusal::unattributed(DropReason::UnknownInterface));
+    };
+    let frame = &input.frame[..];
+    let (ethernet, forward) = match endpoint::forward(frame, endpoint, false, world) {
+        Ok(decision) => decision,
+        Err(refusal) => return drop(refusal),
+    };
+    let (peer, stats) = match forward {
+        Forward::Local { stats, .. } => {
+            let mut outcome = Outcome::unchanged(REDIRECT, input, Counters::new());
+            outcome.count(stats, TX, input, frame.len());
+            return outcome;
+        }
+        Forward::Answer { arp, mac } => {
+            let mut outcome = Outcome::unchanged(REDIRECT, input, Counters::new());
+            let reply = arp.reply(mac);
+            outcome.frame[..reply.len()].copy_from_slice(&reply);
+            return outcome;
+        }
+        Forward::Remote { peer, stats } => (peer, stats),
+    };
+    let tunnel = world.tunnels.get(&peer).unwrap_or(&TunnelValue::NONE);
+    let cause = match tunnel::path(frame, ethernet, input.segments.size, tunnel) {
+        Err(reason) => return drop(Refusal::new(reason, endpoint.vni, peer)),
+        Ok(Path::Fallback(cause)) => Some(cause),
+        Ok(Path::Fast) => kernel_refuses(input),
+    };
+    let mut outcome = match cause {
+        Some(cause) => Outcome::fall_back(REDIRECT, input, Direction::Tx, cause),
+        None => Outcome {
+            verdict: REDIRECT,
+            frame: [&outer_v4(tunnel, endpoint.vni, frame.len()), frame].concat(),
+            port_at: Some(34),
+            counters: Counters::new(),
+        },
+    };
+    outcome.count(stats, TX, input, frame.len());
+    outcome
+}
+
+pub(super) fn from_underlay(world: &World, input: &Input) -> Outcome {
+    let fall_back = |cause| Outcome::fall_back(NEXT, input, Direction::Rx, cause);
+    let drop = |refusal| Outcome::drop(SHOT, input, Direction::Rx, refusal);
+    if is_for_another_host(&input.frame) {
+        return Outcome::unchanged(NEXT, input, Counters::new());
+    }
+    let frame = &input.frame[..];
+    let vxlan = match underlay::classify(frame, &world.vtep) {
+        Ok(Outer::Foreign) => return Outcome::unchanged(NEXT, input, Counters::new()),
+        Ok(Outer::Fallback(cause)) => return fall_back(cause),
+        Ok(Outer::Vxlan(vxlan)) => vxlan,
+        Err(reason) => return drop(Refusal::unattributed(reason)),
+    };
+    let delivery = match underlay::admit(frame, OVERHEAD_V4, &vxlan, world) {
+        Ok(delivery) => delivery,
+        Err(refusal) => return drop(refusal),
+    };
+    if let Err(cause) = underlay::decapsulable(frame, delivery.inner, input.segments.size != 0) {
+        return fall_back(cause);
+    }
+    if let Some(cause) = kernel_refuses(input) {
+        return fall_back(cause);
+    }
+    let mut outcome = Outcome {
+        verdict: REDIRECT,
+        frame: frame[OVERHEAD_V4..].to_vec(),
+        port_at: None,
+        counters: Counters::new(),
+    };
+    outcome.count(delivery.stats, RX, input, outcome.frame.len());
+    outcome
+}
+
+pub(super) fn underlay_filter(world: &World, input: &Input) -> Outcome {
+    let refusal = match underlay::classify(&input.frame[..], &world.vtep) {
+        Ok(Outer::Foreign | Outer::Fallback(_)) => None,
+        Ok(Outer::Vxlan(vxlan)) => underlay::filter(&vxlan, world).err(),
+        Err(reason) => Some(Refusal::unattributed(reason)),
+    };
+    match refusal {
+        None => Outcome::unchanged(XDP_PASS, input, Counters::new()),
+        Some(refusal) => Outcome::drop(XDP_DROP, input, Direction::Rx, refusal),
+    }
+}
+
+pub(super) fn to_underlay(world: &World, input: &Input) -> Outcome {
+    match guard::guard(&input.frame[..], &world.vtep, world) {
+        Ok(()) => Outcome::unchanged(NEXT, input, Counters::new()),
+        Err(refusal) => Outcome::drop(SHOT, input, Direction::Tx, refusal),
+    }
+}
+
+pub(super) fn from_fallback(_: &World, input: &Input) -> Outcome {
+    let refusal = Refusal::unattributed(DropReason::NoVni);
+    Outcome::drop(SHOT, input, Direction::Rx, refusal)
+}
+
+/// `bpf_skb_adjust_room` changes no aggregate but TCP's and UDP's, and `BPF_PROG_TEST_RUN` can give a
+/// segment size but no segmentation type.
+fn kernel_refuses(input: &Input) -> Option<FallbackCause> {
+    (input.segments.size != 0).then_some(FallbackCause::RoomRefused)
+}
+
+/// `PACKET_OTHERHOST`, as `eth_type_trans` finds for the loopback device, whose MAC is zero.
+fn is_for_another_host(frame: &[u8]) -> bool {
+    let is_unicast = frame[0] & 1 == 0;
+    is_unicast && frame[..6] != [0; 6]
+}
+
+/// Ethernet, IPv4, UDP and VXLAN in front of a frame of `len` bytes; the source port is zero.
+fn outer_v4(tunnel: &TunnelValue, vni: u32, len: usize) -> Vec<u8> {
+    let be = |len: usize| u16::try_from(len).expect("fits an IP packet").to_be_bytes();
+    let header = &tunnel.header;
+    let mut outer = header[..14].to_vec();
+    outer.extend([0x45, 0]);
+    outer.extend(be(len + 20 + 8 + 8));
+    outer.extend([0, 0, 0x40, 0, header[22], 17, 0, 0]);
+    // Source and destination.
+    outer.extend(&header[26..34]);
+    let sum: u32 = outer[14..]
+        .chunks(2)
+        .map(|word| u32::from(word[0]) << 8 | u32::from(word[1]))
+        .sum();
+    let check = !(sum % 0xffff) as u16;
+    outer[24..26].copy_from_slice(&check.to_be_bytes());
+    outer.extend([0, 0]);
+    outer.extend(&header[36..38]);
+    outer.extend(be(len + 8 + 8));
+    outer.extend([0, 0, 8, 0, 0, 0]);
+    outer.extend((vni << 8).to_be_bytes());
+    outer
+}
