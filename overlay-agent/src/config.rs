@@ -1,8 +1,9 @@
 //! Settings: flag, else `OVERLAY_*`, else the configuration file, else the default.
 
 mod file;
+mod outer;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args, builder::BoolishValueParser};
@@ -11,6 +12,7 @@ use thiserror::Error;
 
 use crate::datapath::XdpMode;
 pub use file::DEFAULT_FILE;
+pub use outer::Dscp;
 
 /// Why the settings cannot be used.
 #[derive(Debug, Error)]
@@ -59,9 +61,16 @@ pub struct Settings {
     /// First part of every key in the store [default: overlay/]
     #[arg(long, env = "OVERLAY_STORE_PREFIX", value_name = "PREFIX")]
     pub store_prefix: Option<String>,
-    /// Address that other hosts send to [default: the underlay's]
-    #[arg(long, env = "OVERLAY_ADVERTISE", value_name = "IP")]
-    pub advertise: Option<Ipv4Addr>,
+    /// Address that other hosts send to; once for IPv4 and once for IPv6, or both with a comma
+    /// between them [default: the underlay's]
+    #[arg(
+        long,
+        env = "OVERLAY_ADVERTISE",
+        value_name = "IP",
+        value_delimiter = ','
+    )]
+    #[serde(default, deserialize_with = "outer::addresses")]
+    pub advertise: Option<Vec<IpAddr>>,
     /// Network device towards the other hosts [default: the one with the advertised address,
     /// else that of the default route]
     #[arg(long, env = "OVERLAY_UNDERLAY", value_name = "IFACE")]
@@ -69,6 +78,19 @@ pub struct Settings {
     /// UDP port of VXLAN, the same on all hosts [default: 4789]
     #[arg(long, env = "OVERLAY_PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,
+    /// TTL or hop limit of the outer headers [default: 64]
+    #[arg(long, env = "OVERLAY_OUTER_TTL", value_parser = clap::value_parser!(u8).range(1..))]
+    pub outer_ttl: Option<u8>,
+    /// DSCP of the outer headers: the inner packet's or always the same [default: 0]
+    #[arg(long, env = "OVERLAY_DSCP", value_name = "inherit|0-63")]
+    pub dscp: Option<Dscp>,
+    /// Fill in the outer UDP checksum: the kernel's vxlan device then encapsulates every packet,
+    /// which is slower
+    #[arg(
+        long, env = "OVERLAY_UDP_CHECKSUM", action = ArgAction::Set, num_args = 0..=1,
+        default_missing_value = "true", require_equals = true, value_parser = BoolishValueParser::new()
+    )]
+    pub udp_checksum: Option<bool>,
     /// Where the early filter runs; auto is native on real NICs and off on virtual devices
     /// [default: auto]
     #[arg(long, env = "OVERLAY_XDP")]
@@ -110,9 +132,13 @@ pub struct Config {
     pub state_dir: PathBuf,
     pub store: StoreChoice,
     pub store_prefix: Option<String>,
-    pub advertise: Option<Ipv4Addr>,
+    /// VTEP addresses; none for those of the underlay device.
+    pub advertise: Vec<IpAddr>,
     pub underlay: Option<String>,
     pub port: u16,
+    pub outer_ttl: u8,
+    pub dscp: Dscp,
+    pub udp_checksum: bool,
     pub xdp: XdpMode,
     pub node_name: Option<String>,
     pub metrics_addr: SocketAddr,
@@ -143,9 +169,12 @@ impl Config {
                 Some(url) => StoreChoice::Url(url),
             },
             store_prefix: settings.store_prefix.or(file.store_prefix),
-            advertise: settings.advertise.or(file.advertise),
+            advertise: settings.advertise.or(file.advertise).unwrap_or_default(),
             underlay: settings.underlay.or(file.underlay),
             port: settings.port.or(file.port).unwrap_or(4789),
+            outer_ttl: settings.outer_ttl.or(file.outer_ttl).unwrap_or(64),
+            dscp: settings.dscp.or(file.dscp).unwrap_or_default(),
+            udp_checksum: settings.udp_checksum.or(file.udp_checksum).unwrap_or(false),
             xdp: settings.xdp.or(file.xdp).unwrap_or_default(),
             node_name: settings.node_name.or(file.node_name),
             metrics_addr: settings

@@ -14,5 +14,6 @@ mod register;
 pub mod start;
 mod status;
 mod sync;
+mod underlay;
 mod utc;
 pub mod view;

@@ -15,6 +15,7 @@ mod interop;
 mod isolation;
 mod mistakes;
 mod model;
+mod moves;
 mod overlay;
 mod ovs;
 mod prometheus;

@@ -110,7 +110,7 @@ pub enum EndpointState {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NodeRequest {
     pub name: String,
-    pub vtep: Ipv4Addr,
+    pub vtep: IpAddr,
     pub port: u16,
 }
 
@@ -150,7 +150,8 @@ pub struct Status {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Underlay {
     pub device: String,
-    pub address: Ipv4Addr,
+    /// This host's VTEP addresses, IPv4 first.
+    pub addresses: Vec<IpAddr>,
     pub port: u16,
     pub mtu: u16,
     /// Where the early filter runs.

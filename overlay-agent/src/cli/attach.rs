@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::control::lock::{PinsLock, RunLock};
 use crate::control::start;
 use crate::datapath::{Datapath, Paths};
+use crate::host::link::XdpHook;
 use crate::host::{Netlink, checks};
 
 pub(super) async fn exec(config: Config) -> Result<()> {
@@ -17,14 +18,11 @@ pub(super) async fn exec(config: Config) -> Result<()> {
     let _pins = PinsLock::take(&config.bpffs_dir)?;
     let settings = start::datapath_settings(&config, underlay);
     let datapath = Datapath::open(&settings, Paths::new(&config.bpffs_dir)).await?;
-    let xdp = match datapath.xdp {
-        Some(hook) => format!("{hook:?}").to_lowercase(),
-        None => "off".to_owned(),
-    };
+    let xdp = XdpHook::label(datapath.xdp);
     print(&format!(
         "attached to {} {} port {}, xdp {xdp}, pinned under {}",
         settings.underlay.link.name,
-        settings.underlay.ip,
+        settings.underlay.vteps,
         settings.port,
         config.bpffs_dir.display()
     ))

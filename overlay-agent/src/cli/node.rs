@@ -1,6 +1,6 @@
 //! `node ls|add|rm`
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
@@ -27,7 +27,7 @@ enum Action {
         name: String,
         /// Address that it sends from and is sent to
         #[arg(long, value_name = "IP", value_parser = values::vtep)]
-        vtep: Ipv4Addr,
+        vtep: IpAddr,
         /// Its UDP port
         #[arg(long, default_value_t = 4789, value_parser = clap::value_parser!(u16).range(1..))]
         port: u16,

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 
-use super::output::{Format, fields, or_dash, table};
+use super::output::{Format, fields, joined, or_dash, table};
 use crate::api::client::Client;
 use crate::api::types::{Status, Store};
 
@@ -27,7 +27,11 @@ fn text(status: &Status) -> String {
             "underlay",
             format!(
                 "{} {} port {}, MTU {}, xdp {}",
-                underlay.device, underlay.address, underlay.port, underlay.mtu, underlay.xdp
+                underlay.device,
+                joined(&underlay.addresses),
+                underlay.port,
+                underlay.mtu,
+                underlay.xdp
             ),
         ),
         ("store", store(&status.store)),

@@ -41,11 +41,13 @@ pub(super) fn unicast_mac(text: &str) -> Result<MacAddr, String> {
     Ok(mac)
 }
 
-pub(super) fn vtep(text: &str) -> Result<Ipv4Addr, String> {
-    let ip: Ipv4Addr = text
+pub(super) fn vtep(text: &str) -> Result<IpAddr, String> {
+    let ip: IpAddr = text
         .parse()
-        .map_err(|_| "an IPv4 address is wanted, as in 192.0.2.1".to_owned())?;
-    if ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast() || ip.is_loopback() {
+        .map_err(|_| "an IP address is wanted, as in 192.0.2.1 or 2001:db8::1".to_owned())?;
+    let broadcast = ip == IpAddr::V4(Ipv4Addr::BROADCAST);
+    let link_local = matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+    if ip.is_unspecified() || ip.is_multicast() || broadcast || ip.is_loopback() || link_local {
         return Err("no host can be reached by it".into());
     }
     Ok(ip)

@@ -39,14 +39,19 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Settings, ConfigError> {
             .count();
         refused(line + 1, one_line(error.message()))
     })?;
-    if settings.port == Some(0) {
-        let line = text
-            .lines()
-            .position(|line| line.trim_start().starts_with("port"));
-        return Err(refused(
-            line.map_or(1, |line| line + 1),
-            "port 0 is none: a number from 1 to 65535 is wanted".to_owned(),
-        ));
+    for (key, is_zero, range) in [
+        ("port", settings.port == Some(0), "from 1 to 65535"),
+        ("outer-ttl", settings.outer_ttl == Some(0), "from 1 to 255"),
+    ] {
+        if is_zero {
+            let line = text
+                .lines()
+                .position(|line| line.trim_start().starts_with(key));
+            return Err(refused(
+                line.map_or(1, |line| line + 1),
+                format!("{key} 0 is none: a number {range} is wanted"),
+            ));
+        }
     }
     Ok(settings)
 }

@@ -48,6 +48,51 @@ fn a_file_beats_the_default_and_a_flag_the_file() {
     assert!(!config.log_drops);
 }
 
+#[test]
+fn advertised_addresses_are_lists() {
+    let both: [IpAddr; 2] = ["192.0.2.1".parse().unwrap(), "fd00::1".parse().unwrap()];
+    for arguments in [
+        &["--advertise=192.0.2.1,fd00::1"][..],
+        &["--advertise", "192.0.2.1", "--advertise", "fd00::1"],
+    ] {
+        assert_eq!(resolve(arguments, "").advertise, both);
+    }
+    for file in [
+        "advertise = \"192.0.2.1, fd00::1\"",
+        "advertise = [\"192.0.2.1\", \"fd00::1\"]",
+    ] {
+        assert_eq!(resolve(&[], file).advertise, both);
+        assert_eq!(resolve(&["--advertise=fd00::1"], file).advertise, both[1..]);
+    }
+    assert_eq!(resolve(&[], "").advertise, [] as [IpAddr; 0]);
+    let message = refusal("\nadvertise = \"192.0.2.1, here\"");
+    assert!(
+        message.starts_with("test.toml:2: ") && message.contains("here"),
+        "{message}"
+    );
+}
+
+#[test]
+fn outer_headers() {
+    let config = resolve(&[], "");
+    assert_eq!((config.outer_ttl, config.dscp), (64, Dscp::Fixed(0)));
+    assert!(!config.udp_checksum);
+    let file = "outer-ttl = 9\ndscp = \"inherit\"\nudp-checksum = true";
+    let config = resolve(&[], file);
+    assert_eq!((config.outer_ttl, config.dscp), (9, Dscp::Inherit));
+    assert!(config.udp_checksum);
+    let config = resolve(&["--outer-ttl=255", "--dscp=46", "--udp-checksum=no"], file);
+    assert_eq!((config.outer_ttl, config.dscp), (255, Dscp::Fixed(46)));
+    assert!(!config.udp_checksum);
+    assert_eq!(resolve(&[], "dscp = 63").dscp, Dscp::Fixed(63));
+    for wrong in ["--outer-ttl=0", "--outer-ttl=256", "--dscp=64", "--dscp=ef"] {
+        assert!(Cli::try_parse_from(["test", wrong]).is_err(), "{wrong}");
+    }
+    for wrong in ["outer-ttl = 0", "dscp = 64", "dscp = -1", "dscp = \"ef\""] {
+        assert!(refusal(wrong).starts_with("test.toml:1: "), "{wrong}");
+    }
+}
+
 /// Environment and flag are clap's: what is asserted is that each flag has its variable.
 #[test]
 fn every_flag_has_a_variable() {

@@ -32,7 +32,7 @@ impl Agent {
     /// Refuses what this host's underlay cannot carry. Other hosts report it as a problem.
     fn refuse_for_underlay(&self, new: &NewNetwork) -> Result<(), AgentError> {
         let state = self.state();
-        let most = network_mtu(None, state.underlay_mtu);
+        let most = network_mtu(None, state.underlay_mtu, state.overhead);
         if let Some(mtu) = new.mtu.filter(|mtu| *mtu > most) {
             return Err(AgentError::MtuAboveUnderlay {
                 mtu,
@@ -50,7 +50,7 @@ impl Agent {
 
     /// Whether this host has a VTEP of the address's family.
     fn underlay_carries(&self, ip: IpAddr) -> bool {
-        IpAddr::from(self.underlay.ip).is_ipv4() == ip.is_ipv4()
+        self.vteps.borrow().has_family_of(ip)
     }
 
     /// # Errors
@@ -81,13 +81,12 @@ impl Agent {
     }
 
     pub async fn add_node(&self, request: NodeRequest) -> Result<Node, AgentError> {
-        if request.vtep == self.underlay.ip {
-            return Err(AgentError::OwnAddress(request.vtep.into()));
+        if self.vteps.borrow().contains(request.vtep) {
+            return Err(AgentError::OwnAddress(request.vtep));
         }
-        let vtep = IpAddr::from(request.vtep);
         let added = self
             .registry
-            .add_node(&request.name, vtep, request.port)
+            .add_node(&request.name, request.vtep, request.port)
             .await?;
         self.echo(|view| view.nodes.contains_key(&added.id)).await;
         Ok(self.shown_node(added.id, &added.record))
@@ -134,7 +133,7 @@ fn shown_network(state: &State, name: &str, record: &NetworkRecord) -> Network {
         subnets: record.subnets.clone(),
         gateways: record.gateways().collect(),
         gateway_mac: record.gateway.map(|_| gateway_mac(record.vni)),
-        mtu: network_mtu(record.mtu, state.underlay_mtu),
+        mtu: network_mtu(record.mtu, state.underlay_mtu, state.overhead),
         flood: record.flood,
         flood_rate: record.flood_rate(),
         internal: record.options.internal,

@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::datapath::Datapath;
 use crate::datapath::rows::Rows;
 use crate::host::nexthop::NextHopWatcher;
-use crate::host::underlay::Underlay;
+use crate::host::underlay::{UnderlayWatcher, Vteps};
 use crate::host::{Netlink, Owner};
 use crate::metrics::SyncMetrics;
 use crate::store::schema::{EndpointId, EndpointRecord, NodeId};
@@ -33,7 +33,11 @@ pub struct Agent {
     pub node: NodeId,
     /// This host's name in the store.
     pub name: String,
-    pub underlay: Underlay,
+    /// The underlay device's name.
+    pub underlay: String,
+    /// The addresses that this host sends from and peers send to.
+    pub(super) vteps: watch::Sender<Vteps>,
+    pub(super) underlay_watcher: UnderlayWatcher,
     pub registry: Registry,
     pub(super) netlink: Netlink,
     pub(super) owner: Owner,
@@ -60,8 +64,8 @@ pub(super) struct State {
     /// What the maps hold; `None` when that is not known.
     pub(super) actual: Option<Rows>,
     pub(super) peers: BTreeMap<PeerIndex, PeerEnd>,
-    /// Of the underlay, of which this host is a member; `None` when that is not known.
-    pub(super) groups: Option<BTreeSet<IpAddr>>,
+    /// Of the underlay, with the device that is a member of them; `None` when that is not known.
+    pub(super) groups: Option<(u32, BTreeSet<IpAddr>)>,
     pub(super) problems: Vec<Problem>,
     /// Devices of endpoints that the store does not know.
     pub(super) orphans: Vec<Problem>,
@@ -75,6 +79,10 @@ pub(super) struct State {
     pub(super) retired: BTreeMap<u32, PathStats>,
     /// Largest IP packet of the underlay in bytes.
     pub(super) underlay_mtu: u16,
+    /// Bytes that the longest outer headers in use take from an inner IP packet.
+    pub(super) overhead: u16,
+    /// What is wrong with the underlay.
+    pub(super) underlay: Vec<Problem>,
 }
 
 /// An endpoint of this host.

@@ -14,28 +14,35 @@ use overlay_common::layout::{FdbKey, FdbValue, NeighborKey, NeighborValue, PeerI
 use overlay_common::net::{MacAddr, Vni};
 
 use super::problem::Problem;
+use crate::config::Dscp;
 use crate::datapath::rows::Rows;
 use crate::host::nexthop::NextHop;
+use crate::host::underlay::Vteps;
 use crate::store::schema::{
     EndpointId, EndpointPath, EndpointRecord, NetworkRecord, NodeId, NodeRecord,
 };
 use floods::Groups;
 pub use floods::groups;
 use peers::Peers;
+pub(super) use peers::tunnel_address;
 use stats::Slots;
 
-/// Bytes that encapsulation over IPv4 adds to an inner IP packet.
+/// Bytes that encapsulation adds to an inner IP packet, over IPv4 and over IPv6.
 pub const OVERHEAD: u16 = 50;
+pub const OVERHEAD_V6: u16 = 70;
 
 /// Everything that decides what the data path holds.
 #[derive(Clone, Copy, Debug)]
 pub struct World<'a> {
     /// This node.
     pub node: NodeId,
-    /// The address that this host sends from and peers send to.
-    pub vtep: Ipv4Addr,
+    /// Its name in the store.
+    pub name: &'a str,
+    /// The addresses that this host sends from and peers send to.
+    pub vteps: Vteps,
     /// UDP port of this host.
     pub port: u16,
+    pub outer: Outer,
     /// Largest IP packet of the underlay in bytes.
     pub underlay_mtu: u16,
     /// By name.
@@ -47,6 +54,16 @@ pub struct World<'a> {
     pub local: &'a BTreeMap<EndpointId, Local>,
     /// By VTEP address; an address without entry has no route.
     pub next_hops: &'a BTreeMap<IpAddr, NextHop>,
+}
+
+/// What the settings say of the outer headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outer {
+    /// TTL or hop limit.
+    pub ttl: u8,
+    pub dscp: Dscp,
+    /// Whether the UDP checksum is filled in.
+    pub udp_checksum: bool,
 }
 
 impl World<'_> {
@@ -79,6 +96,8 @@ pub struct Desired {
     pub problems: Vec<Problem>,
     /// Who is behind each peer index.
     pub peers: BTreeMap<PeerIndex, PeerEnd>,
+    /// Bytes that the longest outer headers in use take from an inner IP packet.
+    pub overhead: u16,
 }
 
 /// The other end of a tunnel.
@@ -86,13 +105,14 @@ pub struct Desired {
 pub struct PeerEnd {
     /// Name of its node.
     pub name: String,
-    pub address: Ipv4Addr,
+    /// Where frames are sent to.
+    pub address: IpAddr,
     pub port: u16,
 }
 
-/// Largest inner IP packet on a network.
-pub fn network_mtu(explicit: Option<u16>, underlay_mtu: u16) -> u16 {
-    let room = underlay_mtu.saturating_sub(OVERHEAD);
+/// Largest inner IP packet on a network, with so many bytes of overhead.
+pub fn network_mtu(explicit: Option<u16>, underlay_mtu: u16, overhead: u16) -> u16 {
+    let room = underlay_mtu.saturating_sub(overhead);
     explicit.map_or(room, |mtu| mtu.min(room))
 }
 
@@ -102,7 +122,8 @@ pub fn network_mtu(explicit: Option<u16>, underlay_mtu: u16) -> u16 {
 pub fn desired(world: &World<'_>, current: &Rows) -> Desired {
     let mut problems = Vec::new();
     let peers = Peers::assign(world, current, &mut problems);
-    let vnis = network::vni_rows(world, current, &mut problems);
+    let overhead = peers.overhead(world);
+    let vnis = network::vni_rows(world, overhead, current, &mut problems);
     let members = members::chosen(world, &vnis, &peers, &mut problems);
     let groups = Groups::assign(world, &vnis, &peers, current, &mut problems);
     let stats = Slots::assign(&vnis, &members, &peers, &groups, current, &mut problems);
@@ -162,6 +183,7 @@ pub fn desired(world: &World<'_>, current: &Rows) -> Desired {
         rows,
         problems,
         peers: peers.ends,
+        overhead,
     }
 }
 

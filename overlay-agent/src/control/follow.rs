@@ -49,6 +49,7 @@ pub(super) async fn run(agent: Arc<Agent>, prepared: Arc<Notify>) {
         endpoints: endpoints.latest(),
     };
     let mut hops = agent.hops.subscribe();
+    let mut underlay = agent.underlay_watcher.subscribe();
     let mut audit = interval(AUDIT);
     audit.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut first = true;
@@ -59,6 +60,13 @@ pub(super) async fn run(agent: Arc<Agent>, prepared: Arc<Notify>) {
             changed = folders.nodes.changed() => changed.is_ok(),
             changed = folders.endpoints.changed() => changed.is_ok(),
             changed = hops.changed() => changed.is_ok(),
+            changed = underlay.changed() => {
+                let now = underlay.borrow_and_update().clone();
+                if let Err(error) = agent.take_over_underlay(now).await {
+                    report("follow the underlay", error);
+                }
+                changed.is_ok()
+            }
             _ = audit.tick() => {
                 trust = Trust::Nothing;
                 true

@@ -1,6 +1,6 @@
 //! What is wrong in the store without stopping the agent.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use overlay_common::net::{MacAddr, Vni};
 use thiserror::Error;
@@ -16,15 +16,33 @@ pub enum Problem {
         "node {node} has {ip}, which is this host's own address: its endpoints are not reachable \
          (is it an old entry of this host? then `overlay-agent node rm {node}`)"
     )]
-    OwnAddress { node: String, ip: Ipv4Addr },
+    OwnAddress { node: String, ip: IpAddr },
     #[error("nodes {first} and {second} both have the address {ip}: they are treated as one host")]
     SharedAddress {
         first: String,
         second: String,
-        ip: Ipv4Addr,
+        ip: IpAddr,
     },
-    #[error("node {node} has no IPv4 address: its endpoints are not reachable")]
-    NoAddress { node: String },
+    #[error(
+        "node {node} ({theirs}) and this host {own} ({ours}) are a mixed-family overlay without a \
+         common underlay family: their endpoints do not reach each other; --advertise an address \
+         of the other family on one of them"
+    )]
+    NoCommonFamily {
+        node: String,
+        theirs: &'static str,
+        own: String,
+        ours: &'static str,
+    },
+    #[error(
+        "{device} no longer has the advertised address {ip}: give it back, or start the agent with \
+         another --advertise"
+    )]
+    AddressGone { device: String, ip: IpAddr },
+    #[error(
+        "underlay device {0} is gone: frames to and from other hosts are lost until it is back"
+    )]
+    UnderlayGone(String),
     #[error("node {node} uses UDP port {port} and this host {own}: frames between them are lost")]
     OtherPort { node: String, port: u16, own: u16 },
     #[error("endpoint {endpoint} is on node `{node}`, which is not in the store")]

@@ -1,7 +1,6 @@
 //! Telling the other hosts of this one.
 
 use std::fs;
-use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,8 +86,9 @@ async fn earlier_session(agent: &Agent, file: &Path) -> Option<SessionId> {
     loop {
         match agent.registry.node(agent.node).await {
             Ok(node) => {
+                let own = *agent.vteps.borrow();
                 let node = node.filter(|node| {
-                    node.session == id && node.record.vteps == [IpAddr::from(agent.underlay.ip)]
+                    node.session == id && node.record.vteps.iter().any(|ip| own.contains(*ip))
                 });
                 return id.filter(|_| node.is_some());
             }
@@ -100,9 +100,9 @@ async fn earlier_session(agent: &Agent, file: &Path) -> Option<SessionId> {
 }
 
 async fn keep_registered(agent: &Agent, session: &Session, file: &Path) {
-    let record = NodeRecord {
+    let mut record = NodeRecord {
         name: agent.name.clone(),
-        vteps: vec![agent.underlay.ip.into()],
+        vteps: Vec::new(),
         port: agent.config.port,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         agent: true,
@@ -110,7 +110,9 @@ async fn keep_registered(agent: &Agent, session: &Session, file: &Path) {
     };
     let mut sessions = session.subscribe();
     let mut refusals = session.refusals();
+    let mut vteps = agent.vteps.subscribe();
     loop {
+        record.vteps = vteps.borrow_and_update().addresses();
         let current = sessions.borrow_and_update().clone();
         let refusal = refusals.borrow_and_update().clone();
         let registered = match &current {
@@ -133,6 +135,7 @@ async fn keep_registered(agent: &Agent, session: &Session, file: &Path) {
         let alive = tokio::select! {
             changed = sessions.changed() => changed.is_ok(),
             changed = refusals.changed() => changed.is_ok(),
+            changed = vteps.changed() => changed.is_ok(),
             // Somebody deleted the record.
             () = agent.witness.node_lost() => true,
             () = sleep(RETRY), if failed => true,

@@ -14,13 +14,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::agent::{Agent, State};
+use super::desired::OVERHEAD;
 use super::lock::{PinsLock, RunLock};
 use super::{follow, node_id, register};
 use crate::api::server;
 use crate::config::{Config, StoreChoice};
 use crate::datapath::{self, Datapath, Paths};
 use crate::host::nexthop::NextHopWatcher;
-use crate::host::underlay::{self, Underlay};
+use crate::host::underlay::{self, Underlay, UnderlayWatcher};
 use crate::host::{Netlink, Owner, checks};
 use crate::metrics::{Metrics, SyncMetrics, http};
 use crate::store::embedded::EmbeddedStore;
@@ -70,15 +71,19 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     let sync_metrics = SyncMetrics::new()?;
     let state = State {
         underlay_mtu: u16::try_from(underlay.link.mtu).unwrap_or(u16::MAX),
+        overhead: OVERHEAD,
         ..State::default()
     };
+    let underlay_watcher = UnderlayWatcher::spawn(&underlay, !config.advertise.is_empty())?;
     let agent = Arc::new(Agent {
-        hops: NextHopWatcher::spawn(underlay.ip.into())?,
+        hops: NextHopWatcher::spawn(underlay.vteps)?,
         owner: Owner::new(&config.bpffs_dir),
         config,
         node,
         name,
-        underlay,
+        underlay: underlay.link.name.clone(),
+        vteps: watch::Sender::new(underlay.vteps),
+        underlay_watcher,
         registry,
         netlink,
         datapath: tokio::sync::Mutex::new(datapath),
@@ -139,8 +144,8 @@ pub fn datapath_settings(config: &Config, underlay: Underlay) -> datapath::Setti
 }
 
 pub async fn choose_underlay(config: &Config, netlink: &Netlink) -> Result<Underlay> {
-    let advertise = config.advertise.map(Into::into);
-    Ok(underlay::choose(netlink, advertise, config.underlay.as_deref()).await?)
+    let device = config.underlay.as_deref();
+    Ok(underlay::choose(netlink, &config.advertise, device).await?)
 }
 
 fn node_name(config: &Config) -> Result<String> {

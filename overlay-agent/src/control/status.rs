@@ -10,22 +10,19 @@ use super::problem::Problem;
 use super::utc::utc;
 use crate::api::types::{NetworkStatus, Peer, Status, Store, Underlay};
 use crate::datapath::Tables;
+use crate::host::link::XdpHook;
 use crate::metrics::{Reading, StoreReading};
 
 impl Agent {
     pub async fn status(&self) -> Status {
-        let xdp = match self.datapath.lock().await.xdp {
-            Some(hook) => format!("{hook:?}").to_lowercase(),
-            None => "off".to_owned(),
-        };
+        let xdp = XdpHook::label(self.datapath.lock().await.xdp).to_owned();
         let state = self.state();
         let hops = self.hops.subscribe().borrow().clone();
         let peers = state.peers.values().map(|peer| {
-            let address = IpAddr::from(peer.address);
-            let hop = hops.get(&address);
+            let hop = hops.get(&peer.address);
             Peer {
                 name: peer.name.clone(),
-                address,
+                address: peer.address,
                 route: hop.is_some(),
                 next_hop: hop.and_then(|hop| hop.mac),
             }
@@ -35,8 +32,8 @@ impl Agent {
             node_id: self.node.to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             underlay: Underlay {
-                device: self.underlay.link.name.clone(),
-                address: self.underlay.ip,
+                device: self.underlay.clone(),
+                addresses: self.vteps.borrow().addresses(),
                 port: self.config.port,
                 mtu: state.underlay_mtu,
                 xdp,
@@ -127,6 +124,7 @@ impl State {
         let troubles = troubles.filter_map(|trouble| trouble.borrow().clone());
         bad.chain(troubles.map(Problem::NotFollowed))
             .chain(self.unregistered.clone())
+            .chain(self.underlay.iter().cloned())
             .chain(uncleared)
             .chain(self.orphans.iter().cloned())
             .chain(self.problems.iter().cloned())
@@ -144,7 +142,7 @@ fn networks_here(state: &State) -> BTreeMap<String, NetworkStatus> {
             .and_then(|(_, record)| record.mtu);
         let network = networks.entry(name).or_insert(NetworkStatus {
             vni: local.vni,
-            mtu: network_mtu(explicit, state.underlay_mtu),
+            mtu: network_mtu(explicit, state.underlay_mtu, state.overhead),
             endpoints: 0,
         });
         network.endpoints += 1;

@@ -8,7 +8,7 @@ use nix::net::if_::if_nametoindex;
 use overlay_common::layout::{PathStats, StatsKey};
 
 use super::agent::{Agent, State};
-use super::desired::{Desired, Local, World, desired, groups};
+use super::desired::{Desired, Local, Outer, World, desired, groups, tunnel_address};
 use super::error::AgentError;
 use super::plan::{apply, plan};
 use super::problem::Problem;
@@ -33,9 +33,6 @@ impl Agent {
     pub(super) async fn sync(&self, trust: Trust) -> Result<(), AgentError> {
         let mut datapath = self.datapath.lock().await;
         let started = Instant::now();
-        if trust == Trust::Nothing {
-            self.look_at_underlay().await?;
-        }
         let hops = self.hops.subscribe().borrow().clone();
         let known = self.state().actual.take();
         let mut rows = self.rows(&datapath.tables, known, trust)?;
@@ -50,10 +47,7 @@ impl Agent {
         drop(datapath);
         refused.extend(self.fit_endpoints(&rows, trust).await);
 
-        let peers = desired
-            .peers
-            .values()
-            .map(|peer| IpAddr::from(peer.address));
+        let peers = desired.peers.values().map(|peer| peer.address);
         self.hops.set_peers(peers.chain(groups).collect());
         let mut state = self.state();
         state.retire(retired, &rows);
@@ -132,8 +126,14 @@ impl Agent {
             .collect();
         let world = World {
             node: self.node,
-            vtep: self.underlay.ip,
+            name: &self.name,
+            vteps: *self.vteps.borrow(),
             port: self.config.port,
+            outer: Outer {
+                ttl: self.config.outer_ttl,
+                dscp: self.config.dscp,
+                udp_checksum: self.config.udp_checksum,
+            },
             underlay_mtu: state.underlay_mtu,
             networks: &state.view.networks,
             nodes: &state.view.nodes,
@@ -179,35 +179,29 @@ impl Agent {
 
     /// Makes the host a member of the groups that its networks flood to, and of no others.
     async fn join_groups(&self, groups: &BTreeSet<IpAddr>, trust: Trust) -> Vec<Problem> {
-        if trust == Trust::Memory && self.state().groups.as_ref() == Some(groups) {
+        // Without the device there is nothing to be a member by.
+        let Ok(ifindex) = if_nametoindex(self.underlay.as_str()) else {
+            return Vec::new();
+        };
+        let wanted = (ifindex, groups.clone());
+        if trust == Trust::Memory && self.state().groups.as_ref() == Some(&wanted) {
             return Vec::new();
         }
-        match group::set(&self.netlink, self.underlay.link.ifindex, groups).await {
-            Ok(()) => {
-                self.state().groups = Some(groups.clone());
-                Vec::new()
-            }
-            Err(error) => {
-                self.state().groups = None;
-                let error = anyhow::Error::from(error);
-                vec![Problem::NotApplied(format!("{error:#}"))]
-            }
-        }
-    }
-
-    async fn look_at_underlay(&self) -> Result<(), AgentError> {
-        if let Some(link) = self.netlink.link(&self.underlay.link.name).await? {
-            self.state().underlay_mtu = u16::try_from(link.mtu).unwrap_or(u16::MAX);
-        }
-        Ok(())
+        let joined = group::set(&self.netlink, ifindex, groups).await;
+        self.state().groups = joined.is_ok().then_some(wanted);
+        joined.err().map_or_else(Vec::new, |error| {
+            let error = anyhow::Error::from(error);
+            vec![Problem::NotApplied(format!("{error:#}"))]
+        })
     }
 
     /// The peers' addresses as the store has them, to ask for the ways to them beforehand.
     pub(super) fn peer_addresses(&self) -> BTreeSet<IpAddr> {
         let state = self.state();
+        let vteps = *self.vteps.borrow();
         let others = state.view.nodes.iter().filter(|(id, _)| **id != self.node);
         others
-            .flat_map(|(_, node)| node.vteps.first().copied())
+            .filter_map(|(_, node)| tunnel_address(vteps, node))
             .collect()
     }
 }
@@ -233,6 +227,7 @@ impl State {
         }
         self.problems = problems;
         self.peers = desired.peers;
+        self.overhead = desired.overhead;
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::IpAddr;
 
 use aya::programs::{ProgramError, SchedClassifier, TcAttachType, Xdp};
 use aya::{Ebpf, EbpfLoader};
@@ -21,7 +22,7 @@ use super::tables::Tables;
 use super::xdp::{self, XdpMode};
 use super::{detach, drop_log, shape};
 use crate::host::link::{Link, XdpHook};
-use crate::host::underlay::Underlay;
+use crate::host::underlay::{Underlay, Vteps};
 use crate::host::{Netlink, Owner, checks, endpoint, fallback};
 
 /// What the programs are loaded and attached for.
@@ -47,6 +48,11 @@ pub struct Datapath {
     pub xdp: Option<XdpHook>,
     /// The fallback device.
     pub fallback_ifindex: u32,
+    /// What the programs know of this host.
+    vtep: Vtep,
+    /// The device that the programs of the underlay are on.
+    underlay: u32,
+    mode: XdpMode,
 }
 
 impl Datapath {
@@ -64,6 +70,7 @@ impl Datapath {
 
         let owner = Owner::new(paths.bpffs());
         let device = fallback::ensure(&netlink, &owner, settings.port).await?;
+        let underlay_ifindex = underlay.ifindex;
         let mut undo = Undo::default();
         let opened = Loading {
             settings,
@@ -77,7 +84,12 @@ impl Datapath {
         .run(&mut undo)
         .await;
         match opened {
-            Ok((mut ebpf, tables, xdp)) => {
+            Ok(Loaded {
+                mut ebpf,
+                tables,
+                xdp,
+                vtep,
+            }) => {
                 if settings.log_drops {
                     drop_log::follow(&mut ebpf);
                 }
@@ -88,6 +100,9 @@ impl Datapath {
                     tables,
                     xdp,
                     fallback_ifindex: device.ifindex,
+                    vtep,
+                    underlay: underlay_ifindex,
+                    mode,
                 })
             }
             Err(error) => {
@@ -134,6 +149,40 @@ impl Datapath {
         }
     }
 
+    /// Tells the programs this host's addresses.
+    pub fn set_vteps(&mut self, vteps: Vteps) -> Result<(), DatapathError> {
+        let vtep = Vtep {
+            ip4: ip_key(vteps.ip4),
+            ip6: ip_key(vteps.ip6),
+            ..self.vtep
+        };
+        if vtep != self.vtep {
+            self.tables.set_vtep(&vtep)?;
+            self.vtep = vtep;
+        }
+        Ok(())
+    }
+
+    /// Puts the programs of the underlay on its device again when that was made anew.
+    pub fn follow_underlay(&mut self, link: &Link) -> Result<(), DatapathError> {
+        if link.ifindex == self.underlay {
+            return Ok(());
+        }
+        let undo = &mut Undo::default();
+        attach_underlay(&mut self.ebpf, link, &self.paths, undo)?;
+        let filter = filter(&mut self.ebpf)?;
+        if xdp::hook(self.mode, link).is_some() && filter.fd().is_err() {
+            load_program(UNDERLAY_FILTER, filter.load())?;
+        }
+        self.xdp = xdp::attach(filter, self.mode, link, &self.paths, undo)?;
+        self.underlay = link.ifindex;
+        info!(
+            underlay = link.name,
+            "the underlay device was made anew: attached again"
+        );
+        Ok(())
+    }
+
     pub fn paths(&self) -> &Paths {
         &self.paths
     }
@@ -144,6 +193,40 @@ async fn device(netlink: &Netlink, name: &str) -> Result<Link, DatapathError> {
         .link(name)
         .await?
         .ok_or_else(|| DatapathError::NoDevice(name.to_owned()))
+}
+
+/// The programs at both ends of the underlay device's TC hooks.
+fn attach_underlay(
+    ebpf: &mut Ebpf,
+    device: &Link,
+    paths: &Paths,
+    undo: &mut Undo,
+) -> Result<(), DatapathError> {
+    for (program, pin, way) in [
+        (FROM_UNDERLAY, paths::FROM_UNDERLAY, TcAttachType::Ingress),
+        (TO_UNDERLAY, paths::TO_UNDERLAY, TcAttachType::Egress),
+    ] {
+        Hook {
+            program,
+            device,
+            pin: paths.link(pin),
+            way,
+        }
+        .attach_tc(classifier(ebpf, program)?, undo)?;
+    }
+    Ok(())
+}
+
+fn ip_key<I: Into<IpAddr>>(ip: Option<I>) -> IpKey {
+    ip.map_or(IpKey::default(), |ip| ip.into().into())
+}
+
+/// What came of [`Loading`].
+struct Loaded {
+    ebpf: Ebpf,
+    tables: Tables,
+    xdp: Option<XdpHook>,
+    vtep: Vtep,
 }
 
 /// One attempt to load and attach.
@@ -159,7 +242,7 @@ struct Loading<'a> {
 
 impl Loading<'_> {
     /// Everything that may be refused comes first: maps, then programs, then links.
-    async fn run(&self, undo: &mut Undo) -> Result<(Ebpf, Tables, Option<XdpHook>), DatapathError> {
+    async fn run(&self, undo: &mut Undo) -> Result<Loaded, DatapathError> {
         let mut ebpf = self.load_maps(undo)?;
         for name in [FROM_FALLBACK, FROM_UNDERLAY, TO_UNDERLAY, FROM_ENDPOINT] {
             load_program(name, classifier(&mut ebpf, name)?.load())?;
@@ -169,12 +252,8 @@ impl Loading<'_> {
             load_program(UNDERLAY_FILTER, filter(&mut ebpf)?.load())?;
         }
         let mut tables = Tables::open(self.paths)?;
-        let mark = match tables.vtep()?.mark {
-            0 => rand::random::<u32>() | 1,
-            // Frames on their way have it.
-            mark => mark,
-        };
-        tables.set_vtep(&self.vtep(mark))?;
+        let vtep = self.vtep(&tables)?;
+        tables.set_vtep(&vtep)?;
 
         let fallback = device(self.netlink, fallback::FALLBACK_DEVICE).await?;
         Hook {
@@ -186,20 +265,7 @@ impl Loading<'_> {
         .attach_guard(self.netlink, classifier(&mut ebpf, FROM_FALLBACK)?, undo)
         .await?;
         fallback::open(self.netlink, fallback.ifindex, self.settings.port).await?;
-        Hook {
-            program: FROM_UNDERLAY,
-            device: &self.underlay,
-            pin: self.paths.link(paths::FROM_UNDERLAY),
-            way: TcAttachType::Ingress,
-        }
-        .attach_tc(classifier(&mut ebpf, FROM_UNDERLAY)?, undo)?;
-        Hook {
-            program: TO_UNDERLAY,
-            device: &self.underlay,
-            pin: self.paths.link(paths::TO_UNDERLAY),
-            way: TcAttachType::Egress,
-        }
-        .attach_tc(classifier(&mut ebpf, TO_UNDERLAY)?, undo)?;
+        attach_underlay(&mut ebpf, &self.underlay, self.paths, undo)?;
         let program = classifier(&mut ebpf, FROM_ENDPOINT)?;
         self.take_over_endpoints(program, &tables, undo).await?;
         let xdp = xdp::attach(
@@ -212,12 +278,17 @@ impl Loading<'_> {
         detach::remove_other_versions(self.paths)?;
         info!(
             underlay = self.underlay.name,
-            vtep = %self.settings.underlay.ip,
+            vtep = %self.settings.underlay.vteps,
             port = self.settings.port,
-            xdp = ?xdp,
+            xdp = XdpHook::label(xdp),
             "data path attached"
         );
-        Ok((ebpf, tables, xdp))
+        Ok(Loaded {
+            ebpf,
+            tables,
+            xdp,
+            vtep,
+        })
     }
 
     fn load_maps(&self, undo: &mut Undo) -> Result<Ebpf, DatapathError> {
@@ -235,15 +306,22 @@ impl Loading<'_> {
             .map_err(|error| DatapathError::Load(Box::new(error)))
     }
 
-    fn vtep(&self, mark: u32) -> Vtep {
-        Vtep {
-            ip4: IpKey::v4(self.settings.underlay.ip.octets()),
+    /// The mark stays what it was: frames that carry it may be on their way.
+    fn vtep(&self, tables: &Tables) -> Result<Vtep, DatapathError> {
+        let Vteps { ip4, ip6 } = self.settings.underlay.vteps;
+        let mark = match tables.vtep()?.mark {
+            0 => rand::random::<u32>() | 1,
+            mark => mark,
+        };
+        Ok(Vtep {
+            ip4: ip_key(ip4),
+            ip6: ip_key(ip6),
             port: self.settings.port.into(),
             fallback_ifindex: self.fallback_ifindex,
             log_drops: self.settings.log_drops.into(),
             mark,
             ..Vtep::default()
-        }
+        })
     }
 
     /// Replaces the programs on the endpoints that an earlier run has left, puts them on those

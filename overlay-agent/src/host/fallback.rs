@@ -48,7 +48,7 @@ pub struct Fallback {
 }
 
 /// Finds our fallback device or makes it, down ([`open`]): no frame gets out of a tunnel before
-/// there is a program to judge it. One that listens on another port is replaced.
+/// there is a program to judge it. One with other settings is replaced.
 pub async fn ensure(
     netlink: &Netlink,
     owner: &Owner,
@@ -58,6 +58,7 @@ pub async fn ensure(
         let wanted = VxlanLink {
             port,
             external: true,
+            zero_checksum6: true,
         };
         if link.vxlan == Some(wanted) {
             return Ok(Fallback {
@@ -129,6 +130,8 @@ async fn create(netlink: &Netlink, port: u16) -> Result<u32, FallbackError> {
         .learning(false)
         .port(port)
         .port_range(low, high)
+        // RFC 6935: a tunnel's outer UDP checksum may be zero over IPv6 as well.
+        .udp_zero_csum6_rx(true)
         .mtu(MTU)
         .build();
     let added = netlink

@@ -5,7 +5,6 @@ use std::io;
 use std::net::IpAddr;
 
 use futures_util::TryStreamExt as _;
-use ipnet::IpNet;
 use overlay_common::net::MacAddr;
 use rtnetlink::LinkUnspec;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
@@ -23,6 +22,18 @@ pub enum XdpHook {
     Generic,
     /// In the device itself, or in several places.
     Other,
+}
+
+impl XdpHook {
+    /// As it is shown to people; `None` is no hook.
+    pub fn label(hook: Option<Self>) -> &'static str {
+        match hook {
+            Some(Self::Native) => "native",
+            Some(Self::Generic) => "generic",
+            Some(Self::Other) => "other",
+            None => "off",
+        }
+    }
 }
 
 /// The XDP program on a link.
@@ -71,6 +82,8 @@ pub struct VxlanLink {
     pub port: u16,
     /// Whether the tunnel comes with each packet (`external`).
     pub external: bool,
+    /// Whether UDP checksum zero is accepted over IPv6 (`udp6zerocsumrx`).
+    pub zero_checksum6: bool,
 }
 
 impl From<LinkMessage> for Link {
@@ -144,6 +157,7 @@ fn vxlan(data: &[InfoVxlan]) -> VxlanLink {
         match info {
             InfoVxlan::Port(port) => link.port = *port,
             InfoVxlan::CollectMetadata(external) => link.external = *external,
+            InfoVxlan::UDPZeroCsumRX(accepted) => link.zero_checksum6 = *accepted,
             _ => {}
         }
     }
@@ -176,20 +190,6 @@ impl Netlink {
         Ok(found.into_iter().map(Link::from).collect())
     }
 
-    /// The global addresses of a link with their prefix lengths, in the kernel's order.
-    pub async fn addresses(&self, ifindex: u32) -> Result<Vec<IpNet>, NetlinkError> {
-        let found: Vec<_> = self
-            .handle
-            .address()
-            .get()
-            .set_link_index_filter(ifindex)
-            .execute()
-            .try_collect()
-            .await
-            .attempt(|| format!("list the addresses of device {ifindex}"))?;
-        Ok(found.iter().filter_map(global_address).collect())
-    }
-
     /// Index of the link that carries a global address; `None` when none does.
     pub async fn carrier(&self, address: IpAddr) -> Result<Option<u32>, NetlinkError> {
         let found: Vec<_> = self
@@ -202,7 +202,7 @@ impl Netlink {
             .attempt(|| format!("look for the device that carries {address}"))?;
         Ok(found
             .iter()
-            .find(|message| global_address(message).is_some_and(|net| net.addr() == address))
+            .find(|message| global_address(message) == Some(address))
             .map(|message| message.header.index))
     }
 
@@ -302,7 +302,7 @@ fn no_ipv6(device: &str) -> Result<(), NetlinkError> {
 }
 
 /// The address of a message, if it is one that other hosts can reach.
-fn global_address(message: &AddressMessage) -> Option<IpNet> {
+pub(super) fn global_address(message: &AddressMessage) -> Option<IpAddr> {
     if message.header.scope != AddressScope::Universe {
         return None;
     }
@@ -316,10 +316,6 @@ fn global_address(message: &AddressMessage) -> Option<IpNet> {
         }
     }
     // On a point-to-point device ADDRESS is the other end's; IPv6 has no LOCAL elsewhere.
-    let ip = local.or(address)?;
     // A membership that joins by itself looks like an address.
-    if ip.is_multicast() {
-        return None;
-    }
-    IpNet::new(ip, message.header.prefix_len).ok()
+    local.or(address).filter(|ip| !ip.is_multicast())
 }

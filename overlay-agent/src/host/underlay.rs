@@ -1,6 +1,10 @@
-//! Which device and address the tunnels use.
+//! Which device and addresses the tunnels use.
 
-use std::net::{IpAddr, Ipv4Addr};
+mod addresses;
+mod vteps;
+mod watch;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures_util::TryStreamExt as _;
 use rtnetlink::RouteMessageBuilder;
@@ -11,14 +15,15 @@ use thiserror::Error;
 
 use super::link::Link;
 use super::netlink::{Attempt as _, Netlink, NetlinkError};
+pub use vteps::Vteps;
+pub use watch::{UnderlayNow, UnderlayWatcher};
 
 /// The underlay of this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Underlay {
-    /// The device that carries the VTEP address.
+    /// The device that carries the VTEP addresses.
     pub link: Link,
-    /// The VTEP address.
-    pub ip: Ipv4Addr,
+    pub vteps: Vteps,
 }
 
 #[derive(Debug, Error)]
@@ -27,14 +32,18 @@ pub enum UnderlayError {
     NoDevice(String),
     #[error("underlay device {0} is down: `ip link set {0} up`")]
     Down(String),
-    #[error("underlay device {0} has no global IPv4 address: give it one, or name another device")]
+    #[error(
+        "underlay device {0} has no global IPv4 or IPv6 address: give it one, or name another device"
+    )]
     NoAddress(String),
     #[error("{ip} is not an address of {device}: `ip address show {device}` lists its addresses")]
-    NotOnDevice { ip: Ipv4Addr, device: String },
+    NotOnDevice { ip: IpAddr, device: String },
     #[error("{0} is not an address of this host: `ip address` lists them")]
-    NotOurs(Ipv4Addr),
-    #[error("{0} is an IPv6 address: the underlay is IPv4")]
-    NotIpv4(IpAddr),
+    NotOurs(IpAddr),
+    #[error("{0} and {1} are of one family: advertise at most one IPv4 and one IPv6 address")]
+    OneFamily(IpAddr, IpAddr),
+    #[error("{0} cannot be advertised: a global unicast address is wanted")]
+    NotGlobal(IpAddr),
     #[error(
         "there is no default route to choose the underlay by: name the device with --underlay or \
          the address with --advertise"
@@ -44,100 +53,107 @@ pub enum UnderlayError {
     Netlink(#[from] NetlinkError),
 }
 
-/// Chooses the underlay: the device that carries `advertise`; the first global IPv4 address of
-/// `device`; both, when both are given; else device and source address of the default route.
+/// Chooses the underlay. The device is the one named, else the one with the first address of
+/// `advertise`, else that of the default route. The addresses are those of `advertise`, all on
+/// that device; without any, the device's first of each family, where the source of the default
+/// route goes first.
 pub async fn choose(
     netlink: &Netlink,
-    advertise: Option<IpAddr>,
+    advertise: &[IpAddr],
     device: Option<&str>,
 ) -> Result<Underlay, UnderlayError> {
-    let advertise = match advertise {
-        Some(IpAddr::V4(ip)) => Some(ip),
-        Some(ip @ IpAddr::V6(_)) => return Err(UnderlayError::NotIpv4(ip)),
-        None => None,
-    };
-    let underlay = match (advertise, device) {
-        (advertise, Some(name)) => on_device(netlink, name, advertise).await?,
-        (Some(ip), None) => by_address(netlink, ip).await?,
+    let wanted = wanted(advertise)?;
+    let (link, preferred) = match (device, advertise.first()) {
+        (Some(name), _) => {
+            let link = netlink.link(name).await?;
+            let link = link.ok_or_else(|| UnderlayError::NoDevice(name.to_owned()))?;
+            (link, Vteps::default())
+        }
+        (None, Some(ip)) => (carrier(netlink, *ip).await?, Vteps::default()),
         (None, None) => by_default_route(netlink).await?,
     };
-    if !underlay.link.up {
-        return Err(UnderlayError::Down(underlay.link.name));
+    let found = addresses::of_device(netlink, link.ifindex).await?;
+    let vteps = if wanted.is_empty() {
+        addresses::select(preferred, &found)
+    } else {
+        wanted
+    };
+    let is_there = |ip: &IpAddr| found.iter().any(|found| found.ip == *ip);
+    if let Some(ip) = vteps.addresses().into_iter().find(|ip| !is_there(ip)) {
+        return Err(UnderlayError::NotOnDevice {
+            ip,
+            device: link.name,
+        });
     }
-    Ok(underlay)
+    if vteps.is_empty() {
+        return Err(UnderlayError::NoAddress(link.name));
+    }
+    if !link.up {
+        return Err(UnderlayError::Down(link.name));
+    }
+    Ok(Underlay { link, vteps })
 }
 
-async fn on_device(
-    netlink: &Netlink,
-    name: &str,
-    advertise: Option<Ipv4Addr>,
-) -> Result<Underlay, UnderlayError> {
-    let Some(link) = netlink.link(name).await? else {
-        return Err(UnderlayError::NoDevice(name.to_owned()));
-    };
-    let addresses = ipv4_addresses(netlink, &link).await?;
-    let ip = match advertise {
-        Some(ip) if addresses.contains(&ip) => ip,
-        Some(ip) => {
-            return Err(UnderlayError::NotOnDevice {
-                ip,
-                device: link.name,
-            });
+fn wanted(advertise: &[IpAddr]) -> Result<Vteps, UnderlayError> {
+    let mut wanted = Vteps::default();
+    for &ip in advertise {
+        let link_local = match ip {
+            IpAddr::V4(ip) => ip.is_link_local(),
+            IpAddr::V6(ip) => ip.is_unicast_link_local(),
+        };
+        if link_local || ip.is_loopback() || ip.is_multicast() || ip.is_unspecified() {
+            return Err(UnderlayError::NotGlobal(ip));
         }
-        None => *addresses
-            .first()
-            .ok_or_else(|| UnderlayError::NoAddress(link.name.clone()))?,
-    };
-    Ok(Underlay { link, ip })
+        if let Some(other) = wanted.towards(ip) {
+            return Err(UnderlayError::OneFamily(other, ip));
+        }
+        wanted = wanted.with(ip);
+    }
+    Ok(wanted)
 }
 
-async fn by_address(netlink: &Netlink, ip: Ipv4Addr) -> Result<Underlay, UnderlayError> {
-    let Some(ifindex) = netlink.carrier(ip.into()).await? else {
+async fn carrier(netlink: &Netlink, ip: IpAddr) -> Result<Link, UnderlayError> {
+    let Some(ifindex) = netlink.carrier(ip).await? else {
         return Err(UnderlayError::NotOurs(ip));
     };
     let link = link_by_index(netlink, ifindex).await?;
-    Ok(Underlay {
-        link: link.ok_or(UnderlayError::NotOurs(ip))?,
-        ip,
-    })
+    link.ok_or(UnderlayError::NotOurs(ip))
 }
 
-async fn by_default_route(netlink: &Netlink) -> Result<Underlay, UnderlayError> {
-    let routes: Vec<RouteMessage> = netlink
-        .handle
-        .route()
-        .get(RouteMessageBuilder::<Ipv4Addr>::new().build())
-        .execute()
-        .try_collect()
-        .await
-        .attempt(|| "list the routes".to_owned())?;
-    let DefaultRoute {
-        ifindex, source, ..
-    } = routes
-        .iter()
-        .filter_map(default_route)
-        .min_by_key(|route| route.metric)
-        .ok_or(UnderlayError::NoDefaultRoute)?;
-    let link = link_by_index(netlink, ifindex)
-        .await?
-        .ok_or(UnderlayError::NoDefaultRoute)?;
-    let ip = match source {
-        Some(ip) => ip,
-        None => *ipv4_addresses(netlink, &link)
-            .await?
-            .first()
-            .ok_or_else(|| UnderlayError::NoAddress(link.name.clone()))?,
-    };
-    Ok(Underlay { link, ip })
+/// The device of the best IPv4 default route, else of the best IPv6 one, and the route's source.
+async fn by_default_route(netlink: &Netlink) -> Result<(Link, Vteps), UnderlayError> {
+    let ip4 = RouteMessageBuilder::<Ipv4Addr>::new().build();
+    let ip6 = RouteMessageBuilder::<Ipv6Addr>::new().build();
+    for family in [ip4, ip6] {
+        let routes: Vec<RouteMessage> = netlink
+            .handle
+            .route()
+            .get(family)
+            .execute()
+            .try_collect()
+            .await
+            .attempt(|| "list the routes".to_owned())?;
+        let best = routes
+            .iter()
+            .filter_map(default_route)
+            .min_by_key(|route| route.metric);
+        let Some(route) = best else {
+            continue;
+        };
+        if let Some(link) = link_by_index(netlink, route.ifindex).await? {
+            return Ok((link, route.source.map(Vteps::from).unwrap_or_default()));
+        }
+    }
+    Err(UnderlayError::NoDefaultRoute)
 }
 
 struct DefaultRoute {
     metric: u32,
     ifindex: u32,
-    source: Option<Ipv4Addr>,
+    source: Option<IpAddr>,
 }
 
-/// The parts of an IPv4 default route of the main table; `None` for any other route.
+/// The parts of a default route of the main table; `None` for any other route.
 fn default_route(route: &RouteMessage) -> Option<DefaultRoute> {
     let header = &route.header;
     if header.destination_prefix_length != 0
@@ -153,7 +169,8 @@ fn default_route(route: &RouteMessage) -> Option<DefaultRoute> {
         match attribute {
             RouteAttribute::Priority(value) => metric = *value,
             RouteAttribute::Oif(index) => ifindex = Some(*index),
-            RouteAttribute::PrefSource(RouteAddress::Inet(ip)) => source = Some(*ip),
+            RouteAttribute::PrefSource(RouteAddress::Inet(ip)) => source = Some((*ip).into()),
+            RouteAttribute::PrefSource(RouteAddress::Inet6(ip)) => source = Some((*ip).into()),
             RouteAttribute::MultiPath(hops) => {
                 ifindex = ifindex.or(hops.first().map(|hop| hop.interface_index));
             }
@@ -170,15 +187,4 @@ fn default_route(route: &RouteMessage) -> Option<DefaultRoute> {
 async fn link_by_index(netlink: &Netlink, ifindex: u32) -> Result<Option<Link>, NetlinkError> {
     let links = netlink.links().await?;
     Ok(links.into_iter().find(|link| link.ifindex == ifindex))
-}
-
-async fn ipv4_addresses(netlink: &Netlink, link: &Link) -> Result<Vec<Ipv4Addr>, NetlinkError> {
-    let addresses = netlink.addresses(link.ifindex).await?;
-    Ok(addresses
-        .into_iter()
-        .filter_map(|net| match net.addr() {
-            IpAddr::V4(ip) => Some(ip),
-            IpAddr::V6(_) => None,
-        })
-        .collect())
 }

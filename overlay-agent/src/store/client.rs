@@ -5,11 +5,12 @@ mod kv;
 mod sessions;
 mod txn;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use reqwest::{Method, RequestBuilder, StatusCode, Url};
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 
 pub use kv::{Answer, KvPair};
 pub use sessions::SessionId;
@@ -30,7 +31,10 @@ pub struct Client {
 
 #[derive(Debug)]
 struct Inner {
-    http: reqwest::Client,
+    http: RwLock<reqwest::Client>,
+    config: StoreConfig,
+    /// Tells requests that their connections lead nowhere any more.
+    moved: watch::Sender<()>,
     base: Url,
     /// For messages.
     address: String,
@@ -52,13 +56,28 @@ impl Client {
         let build::Parts { http, base } = build::http(config)?;
         Ok(Self {
             inner: Arc::new(Inner {
-                http,
+                http: RwLock::new(http),
+                config: config.clone(),
+                moved: watch::Sender::default(),
                 base,
                 address: config.address.to_string(),
                 datacenter: config.datacenter.clone(),
                 health: Arc::default(),
             }),
         })
+    }
+
+    /// Gives up every connection, and with them what is under way: their source address may be
+    /// gone, which the kernel would find out much later.
+    pub fn reconnect(&self) -> Result<(), ConfigError> {
+        let build::Parts { http, .. } = build::http(&self.inner.config)?;
+        *self
+            .inner
+            .http
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = http;
+        self.inner.moved.send_replace(());
+        Ok(())
     }
 
     pub fn health(&self) -> &Arc<StoreHealth> {
@@ -82,8 +101,8 @@ impl Client {
         if let Some(datacenter) = &self.inner.datacenter {
             url.query_pairs_mut().append_pair("dc", datacenter);
         }
-        self.inner
-            .http
+        let http = self.inner.http.read();
+        http.unwrap_or_else(PoisonError::into_inner)
             .request(method, url)
             .timeout(REQUEST_TIMEOUT)
     }
@@ -96,7 +115,14 @@ impl Client {
         action: impl Fn() -> String,
         accepted: &[StatusCode],
     ) -> Result<Reply, StoreError> {
-        let result = self.exchange(request, action, accepted).await;
+        let mut moved = self.inner.moved.subscribe();
+        let result = tokio::select! {
+            result = self.exchange(request, &action, accepted) => result,
+            _ = moved.changed() => Err(StoreError::Moved {
+                action: action(),
+                address: self.inner.address.clone(),
+            }),
+        };
         match &result {
             Ok(_) => self.inner.health.contact(),
             Err(error) => self.inner.health.failure(error),

@@ -22,6 +22,11 @@ pub enum StoreError {
         address: String,
         source: reqwest::Error,
     },
+    /// The request was given up, sent or not: this host's address has changed under it.
+    #[error(
+        "cannot {action}: this host's address has changed; the store at {address} is asked anew"
+    )]
+    Moved { action: String, address: String },
     #[error(
         "cannot {action}: the store's ACL denies it to this token, or none was given ({detail}); \
          check CONSUL_HTTP_TOKEN or CONSUL_HTTP_TOKEN_FILE and the token's policy"
@@ -137,7 +142,7 @@ impl StoreError {
     pub const fn kind(&self) -> ErrorKind {
         match self {
             Self::Unreachable { .. } => ErrorKind::Unreachable,
-            Self::Interrupted { .. } => ErrorKind::Interrupted,
+            Self::Interrupted { .. } | Self::Moved { .. } => ErrorKind::Interrupted,
             Self::Denied { .. } => ErrorKind::Denied,
             Self::TokenRefused { .. } => ErrorKind::TokenRefused,
             Self::Conflict { .. } => ErrorKind::Conflict,
@@ -157,7 +162,10 @@ impl StoreError {
 
     /// Whether the connection ended in place of an answer; unlike a time-out this comes at once.
     pub(crate) fn is_cut_off(&self) -> bool {
-        matches!(self, Self::Interrupted { source, .. } if !source.is_timeout())
+        match self {
+            Self::Interrupted { source, .. } => !source.is_timeout(),
+            other => matches!(other, Self::Moved { .. }),
+        }
     }
 
     /// Whether the store is away or has trouble of its own, which passes without anybody's doing.

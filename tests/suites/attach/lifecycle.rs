@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -144,7 +145,7 @@ fn detach_leaves_the_host_as_it_was() {
             .unwrap();
         add_endpoint(&world.owner(), &container).await;
         datapath.attach_endpoint(DEVICE).await.unwrap();
-        let watcher = NextHopWatcher::spawn(HOST_IP.parse().unwrap()).unwrap();
+        let watcher = NextHopWatcher::spawn(HOST_IP.parse::<IpAddr>().unwrap().into()).unwrap();
         watcher.set_peers([NEIGHBOR_IP.parse().unwrap()].into());
         let hops = &mut watcher.subscribe();
         let resolved = hops.wait_for(|hops| hops.values().any(|hop| hop.mac.is_some()));

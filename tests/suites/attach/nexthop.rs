@@ -55,7 +55,7 @@ fn resolved_without_traffic_and_followed() {
         .unwrap();
     let (here, there) = (mac_of(&world.host), mac_of(&world.neighbor));
     world.on_host(async || {
-        let watcher = NextHopWatcher::spawn(ip(HOST_IP)).unwrap();
+        let watcher = NextHopWatcher::spawn(ip(HOST_IP).into()).unwrap();
         let mut hops = watcher.subscribe();
         watcher.set_peers(peers(&[NEIGHBOR_IP]));
         let hop = until(&mut hops, NEIGHBOR_IP, |hop| {
@@ -130,7 +130,7 @@ fn a_silent_neighbour_is_no_longer_resolved() {
     }
     let there = mac_of(&world.neighbor);
     world.on_host(async || {
-        let watcher = NextHopWatcher::spawn(ip(HOST_IP)).unwrap();
+        let watcher = NextHopWatcher::spawn(ip(HOST_IP).into()).unwrap();
         let mut hops = watcher.subscribe();
         watcher.set_peers(peers(&[NEIGHBOR_IP]));
         let resolved = |hop: Option<&NextHop>| hop.is_some_and(|hop| hop.mac == Some(there));
@@ -158,7 +158,7 @@ fn routes_are_followed() {
         .unwrap();
     let there = mac_of(&world.neighbor);
     world.on_host(async || {
-        let watcher = NextHopWatcher::spawn(ip(HOST_IP)).unwrap();
+        let watcher = NextHopWatcher::spawn(ip(HOST_IP).into()).unwrap();
         let mut hops = watcher.subscribe();
         // This host itself is no peer to tunnel to.
         watcher.set_peers(peers(&[far, NEIGHBOR_IP, HOST_IP]));
@@ -211,7 +211,7 @@ fn the_other_device_when_one_goes_down() {
             .unwrap();
     }
     world.on_host(async || {
-        let watcher = NextHopWatcher::spawn(ip("203.0.113.1")).unwrap();
+        let watcher = NextHopWatcher::spawn(ip("203.0.113.1").into()).unwrap();
         let mut hops = watcher.subscribe();
         watcher.set_peers(peers(&[far]));
         let first = until(&mut hops, far, |hop| hop.is_some()).await.unwrap();
@@ -238,7 +238,7 @@ fn an_administrators_entry_stays() {
     ];
     world.host.ip(&args).unwrap();
     world.on_host(async || {
-        let watcher = NextHopWatcher::spawn(ip(HOST_IP)).unwrap();
+        let watcher = NextHopWatcher::spawn(ip(HOST_IP).into()).unwrap();
         let mut hops = watcher.subscribe();
         watcher.set_peers(peers(&[NEIGHBOR_IP]));
         let hop = until(&mut hops, NEIGHBOR_IP, |hop| hop.is_some())

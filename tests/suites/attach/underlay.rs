@@ -12,10 +12,14 @@ fn choose(
     advertise: Option<&str>,
     device: Option<&str>,
 ) -> Result<(String, String), UnderlayError> {
-    let advertise: Option<IpAddr> = advertise.map(|ip| ip.parse().unwrap());
+    let advertise: Vec<IpAddr> = advertise
+        .into_iter()
+        .flat_map(|list| list.split(','))
+        .map(|ip| ip.parse().unwrap())
+        .collect();
     let chosen = world
-        .on_host(async || underlay::choose(&Netlink::open().unwrap(), advertise, device).await);
-    chosen.map(|Underlay { link, ip }| (link.name, ip.to_string()))
+        .on_host(async || underlay::choose(&Netlink::open().unwrap(), &advertise, device).await);
+    chosen.map(|Underlay { link, vteps }| (link.name, vteps.to_string()))
 }
 
 fn found(device: &str, ip: &str) -> (String, String) {
@@ -63,6 +67,41 @@ fn by_device_address_or_default_route() {
 }
 
 #[test]
+fn of_both_families() {
+    let world = World::new();
+    let add = |address: &str, more: &[&str]| {
+        let add = ["address", "add", address, "dev", UNDERLAY];
+        world.host.ip(&[&add[..], more].concat()).unwrap();
+    };
+    // About to go: not chosen, whatever its place.
+    add("fd00::9/64", &["preferred_lft", "0", "valid_lft", "1000"]);
+    assert_eq!(
+        choose(&world, None, Some(UNDERLAY)).unwrap(),
+        found(UNDERLAY, "192.0.2.1")
+    );
+    add("fd00::1/64", &[]);
+    for (advertise, device, ip) in [
+        (None, Some(UNDERLAY), "192.0.2.1, fd00::1"),
+        (Some("fd00::1"), None, "fd00::1"),
+        (Some("fd00::1,192.0.2.1"), None, "192.0.2.1, fd00::1"),
+        (Some("192.0.2.1"), None, "192.0.2.1"),
+    ] {
+        let chosen = choose(&world, advertise, device).unwrap();
+        assert_eq!(chosen, found(UNDERLAY, ip), "{advertise:?}");
+    }
+    let delete = ["address", "delete", "192.0.2.1/24", "dev", UNDERLAY];
+    world.host.ip(&delete).unwrap();
+    let route = [
+        "-6", "route", "add", "default", "via", "fd00::2", "dev", UNDERLAY,
+    ];
+    world.host.ip(&route).unwrap();
+    assert_eq!(
+        choose(&world, None, None).unwrap(),
+        found(UNDERLAY, "fd00::1")
+    );
+}
+
+#[test]
 fn each_mistake_has_its_line() {
     let world = World::new();
     let bare = ["link", "add", "bare", "type", "bridge"];
@@ -81,7 +120,7 @@ fn each_mistake_has_its_line() {
         (
             None,
             Some("bare"),
-            "underlay device bare has no global IPv4 address: give it one, or name another device",
+            "underlay device bare has no global IPv4 or IPv6 address: give it one, or name another device",
         ),
         (
             Some("192.0.2.7"),
@@ -96,7 +135,17 @@ fn each_mistake_has_its_line() {
         (
             Some("fd00::1"),
             None,
-            "fd00::1 is an IPv6 address: the underlay is IPv4",
+            "fd00::1 is not an address of this host: `ip address` lists them",
+        ),
+        (
+            Some("192.0.2.1,192.0.2.7"),
+            None,
+            "192.0.2.1 and 192.0.2.7 are of one family: advertise at most one IPv4 and one IPv6 address",
+        ),
+        (
+            Some("fe80::1"),
+            Some(UNDERLAY),
+            "fe80::1 cannot be advertised: a global unicast address is wanted",
         ),
     ] {
         let error = choose(&world, advertise, device).unwrap_err();

@@ -131,9 +131,7 @@ pub async fn open(paths: Paths, device: &str, xdp: XdpMode) -> Result<Datapath, 
 
 pub async fn settings(device: &str, xdp: XdpMode) -> Settings {
     let netlink = Netlink::open().unwrap();
-    let underlay = underlay::choose(&netlink, None, Some(device))
-        .await
-        .unwrap();
+    let underlay = underlay::choose(&netlink, &[], Some(device)).await.unwrap();
     Settings {
         underlay,
         port: PORT,

@@ -23,6 +23,7 @@ const MAPPED_BITS: u32 = 96;
 /// Rows of the networks that have endpoints here.
 pub(super) fn vni_rows(
     world: &World<'_>,
+    overhead: u16,
     current: &Rows,
     problems: &mut Vec<Problem>,
 ) -> BTreeMap<u32, VniValue> {
@@ -37,24 +38,25 @@ pub(super) fn vni_rows(
             problems.push(Problem::NoNetwork { vni: *vni });
             let kept = current.vnis.get(&vni.get()).copied();
             let fresh = || VniValue {
-                mtu: network_mtu(None, world.underlay_mtu).into(),
+                mtu: network_mtu(None, world.underlay_mtu, overhead).into(),
                 ..VniValue::default()
             };
             rows.insert(vni.get(), kept.unwrap_or_else(fresh));
             continue;
         };
-        rows.insert(vni.get(), vni_row(world, name, record, problems));
+        rows.insert(vni.get(), vni_row(world, overhead, name, record, problems));
     }
     rows
 }
 
 fn vni_row(
     world: &World<'_>,
+    overhead: u16,
     name: &str,
     record: &NetworkRecord,
     problems: &mut Vec<Problem>,
 ) -> VniValue {
-    let mtu = network_mtu(record.mtu, world.underlay_mtu);
+    let mtu = network_mtu(record.mtu, world.underlay_mtu, overhead);
     let least = rules::least_mtu(record);
     if record.mtu.is_some_and(|wanted| wanted > mtu) || mtu < least {
         problems.push(Problem::UnderlayMtu {

@@ -1,19 +1,18 @@
 //! Which index each VTEP has, and the outer headers to it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-use overlay_common::layout::{PeerIndex, PeerValue, TunnelValue};
+use overlay_common::layout::{PeerIndex, PeerValue, TunnelValue, tunnel_flags};
 use overlay_common::maps::MAX_TUNNELS;
 use overlay_common::net::{IpKey, MacAddr};
 use overlay_common::packet::encap::{Template, destination};
 
-use super::{PeerEnd, Problem, World};
+use super::{OVERHEAD, OVERHEAD_V6, PeerEnd, Problem, World};
+use crate::config::Dscp;
 use crate::datapath::rows::Rows;
+use crate::host::underlay::Vteps;
 use crate::store::schema::{NodeId, NodeRecord};
-
-/// As Linux sends its own tunnels.
-const TTL: u8 = 64;
 
 /// The other hosts.
 #[derive(Debug, Default)]
@@ -31,7 +30,22 @@ impl Peers {
             if id == world.node {
                 continue;
             }
-            let Some((first, others)) = usable_addresses(world, node, problems) else {
+            let own = |ip: &&IpAddr| world.vteps.contains(**ip);
+            for &ip in node.vteps.iter().filter(own) {
+                problems.push(Problem::OwnAddress {
+                    node: node.name.clone(),
+                    ip,
+                });
+            }
+            let Some(address) = tunnel_address(world.vteps, node) else {
+                if node.vteps.iter().any(|ip| !world.vteps.contains(*ip)) {
+                    problems.push(Problem::NoCommonFamily {
+                        node: node.name.clone(),
+                        theirs: families(&node.vteps),
+                        own: world.name.to_owned(),
+                        ours: families(&world.vteps.addresses()),
+                    });
+                }
                 continue;
             };
             if node.port != world.port {
@@ -41,12 +55,12 @@ impl Peers {
                     own: world.port,
                 });
             }
-            let known = peers.addresses.get(&IpAddr::from(first).into()).copied();
+            let known = peers.addresses.get(&address.into()).copied();
             let index = if let Some(PeerValue { index }) = known {
-                peers.shares(index, node, first, problems);
+                peers.shares(index, node, address, problems);
                 index
             } else {
-                let Some(index) = free.take(current, first) else {
+                let Some(index) = free.take(current, address) else {
                     problems.push(Problem::TooManyPeers {
                         node: node.name.clone(),
                         max: MAX_TUNNELS - 1,
@@ -55,16 +69,19 @@ impl Peers {
                 };
                 let end = PeerEnd {
                     name: node.name.clone(),
-                    address: first,
+                    address,
                     port: node.port,
                 };
                 peers.ends.insert(index, end);
                 index
             };
             peers.nodes.insert(id, index);
-            for ip in std::iter::once(first).chain(others) {
-                let key = IpAddr::from(ip).into();
-                let owner = *peers.addresses.entry(key).or_insert(PeerValue { index });
+            // It may send from any of its addresses.
+            for &ip in node.vteps.iter().filter(|ip| !world.vteps.contains(**ip)) {
+                let owner = *peers
+                    .addresses
+                    .entry(ip.into())
+                    .or_insert(PeerValue { index });
                 if owner.index != index {
                     peers.shares(owner.index, node, ip, problems);
                 }
@@ -84,17 +101,26 @@ impl Peers {
     }
 
     pub(super) fn tunnels(&self, world: &World<'_>) -> BTreeMap<PeerIndex, TunnelValue> {
-        self.ends
-            .iter()
-            .filter_map(|(&index, end)| Some((index, tunnel(world, end.address.into(), end.port)?)))
-            .collect()
+        let tunnel = |(&index, end): (&PeerIndex, &PeerEnd)| {
+            Some((index, tunnel(world, end.address, end.port)?))
+        };
+        self.ends.iter().filter_map(tunnel).collect()
+    }
+
+    /// Bytes that the longest outer headers in use take from an inner IP packet.
+    pub(super) fn overhead(&self, world: &World<'_>) -> u16 {
+        if world.vteps.ip4.is_none() || self.ends.values().any(|end| end.address.is_ipv6()) {
+            OVERHEAD_V6
+        } else {
+            OVERHEAD
+        }
     }
 
     fn shares(
         &mut self,
         index: PeerIndex,
         node: &NodeRecord,
-        ip: Ipv4Addr,
+        ip: IpAddr,
         problems: &mut Vec<Problem>,
     ) {
         problems.push(Problem::SharedAddress {
@@ -105,60 +131,59 @@ impl Peers {
     }
 }
 
-/// The outer headers to an address, if there is a way to it.
+/// The address of a node to send to, which is none of this host's: its first IPv4 address, whose
+/// headers are 20 bytes shorter, if this host has IPv4 as well, else its first IPv6 address. The
+/// node comes to the same family.
+pub(in crate::control) fn tunnel_address(vteps: Vteps, node: &NodeRecord) -> Option<IpAddr> {
+    let usable = |ip: &&IpAddr| vteps.has_family_of(**ip) && !vteps.contains(**ip);
+    let mut usable = node.vteps.iter().filter(usable);
+    let first = usable.clone().next();
+    usable.find(|ip| ip.is_ipv4()).or(first).copied()
+}
+
+fn families(addresses: &[IpAddr]) -> &'static str {
+    match (
+        addresses.iter().any(IpAddr::is_ipv4),
+        addresses.iter().any(IpAddr::is_ipv6),
+    ) {
+        (true, false) => "IPv4",
+        (false, true) => "IPv6",
+        (true, true) => "IPv4 and IPv6",
+        (false, false) => "none",
+    }
+}
+
+/// The outer headers to an address; `None` when there is no way to it, or this host has no address
+/// of its family.
 pub(super) fn tunnel(world: &World<'_>, address: IpAddr, port: u16) -> Option<TunnelValue> {
     let hop = world.next_hops.get(&address)?;
-    let IpAddr::V4(destination) = address else {
-        return None;
+    let outer = world.outer;
+    let (tos, dscp) = match outer.dscp {
+        Dscp::Fixed(dscp) => (dscp << 2, 0),
+        Dscp::Inherit => (0, tunnel_flags::COPY_DSCP),
     };
+    let checksum = if outer.udp_checksum {
+        tunnel_flags::UDP_CHECKSUM
+    } else {
+        0
+    };
+    let source = world.vteps.towards(address)?;
     let template = Template {
         source_mac: hop.source_mac,
         next_hop: hop.mac.unwrap_or(MacAddr([0; 6])),
-        source: world.vtep.octets(),
-        destination: destination.octets(),
+        source,
+        destination: address,
         port,
-        ttl: TTL,
+        ttl: outer.ttl,
+        tos,
     };
     Some(TunnelValue {
         header: template.to_bytes(),
-        header_len: OVERHEAD_V4 as u32,
+        header_len: template.header_len(),
         ifindex: hop.ifindex,
-        flags: hop.mac.map_or(0, |_| tunnel_flags::RESOLVED),
+        flags: template.flags() | checksum | dscp,
         mtu: hop.mtu,
     })
-}
-
-/// The IPv4 addresses of a node except our own: the one to send to, and the others.
-fn usable_addresses(
-    world: &World<'_>,
-    node: &NodeRecord,
-    problems: &mut Vec<Problem>,
-) -> Option<(Ipv4Addr, Vec<Ipv4Addr>)> {
-    let mut own = false;
-    let mut usable = Vec::new();
-    for ip in &node.vteps {
-        let IpAddr::V4(ip) = *ip else {
-            continue;
-        };
-        if ip == world.vtep {
-            own = true;
-            problems.push(Problem::OwnAddress {
-                node: node.name.clone(),
-                ip,
-            });
-        } else {
-            usable.push(ip);
-        }
-    }
-    if usable.is_empty() {
-        if !own {
-            problems.push(Problem::NoAddress {
-                node: node.name.clone(),
-            });
-        }
-        return None;
-    }
-    Some((usable.remove(0), usable))
 }
 
 /// Indexes that no row has now.
@@ -179,7 +204,7 @@ impl FreeIndexes {
     }
 
     /// The index that `ip` has already, else a free one.
-    fn take(&mut self, current: &Rows, ip: Ipv4Addr) -> Option<PeerIndex> {
+    fn take(&mut self, current: &Rows, ip: IpAddr) -> Option<PeerIndex> {
         if let Some(index) = index_of(current, ip) {
             return Some(index);
         }
@@ -196,13 +221,13 @@ impl FreeIndexes {
 
 /// The index whose tunnel goes to `ip`, or that only `ip` has: an index that several addresses
 /// share stays with the one that frames are sent to.
-fn index_of(rows: &Rows, ip: Ipv4Addr) -> Option<PeerIndex> {
-    let PeerValue { index } = *rows.peers.get(&IpAddr::from(ip).into())?;
+fn index_of(rows: &Rows, ip: IpAddr) -> Option<PeerIndex> {
+    let PeerValue { index } = *rows.peers.get(&ip.into())?;
     if index == 0 || index >= MAX_TUNNELS {
         return None;
     }
     let is_its_own = if let Some(tunnel) = rows.tunnels.get(&index) {
-        destination(tunnel) == IpAddr::from(ip)
+        destination(tunnel) == ip
     } else {
         rows.peers
             .values()

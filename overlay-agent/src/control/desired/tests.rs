@@ -13,13 +13,33 @@ use crate::store::schema::FloodMode;
 const OWN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
 /// A world to change and to look at.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Fixture {
+    vteps: Vteps,
+    outer: Outer,
     networks: BTreeMap<String, NetworkRecord>,
     nodes: BTreeMap<NodeId, NodeRecord>,
     endpoints: BTreeMap<EndpointPath, EndpointRecord>,
     local: BTreeMap<EndpointId, Local>,
     next_hops: BTreeMap<IpAddr, NextHop>,
+}
+
+impl Default for Fixture {
+    fn default() -> Self {
+        Self {
+            vteps: Vteps::from(IpAddr::from(OWN)),
+            outer: Outer {
+                ttl: 64,
+                dscp: Dscp::Fixed(0),
+                udp_checksum: false,
+            },
+            networks: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
+            local: BTreeMap::new(),
+            next_hops: BTreeMap::new(),
+        }
+    }
 }
 
 impl Fixture {
@@ -47,6 +67,11 @@ impl Fixture {
             .insert(NodeId::of_name(id), serde_json::from_value(json).unwrap());
     }
 
+    fn vteps(&mut self, id: &str, addresses: &[IpAddr]) {
+        let node = self.nodes.get_mut(&NodeId::of_name(id)).unwrap();
+        node.vteps = addresses.to_vec();
+    }
+
     fn local(&mut self, id: &str, number: u32, host: u8) {
         let local = Local {
             vni: vni(number),
@@ -72,6 +97,10 @@ impl Fixture {
     }
 
     fn next_hop(&mut self, host: u8) {
+        self.next_hop_to(ip(host).into(), host);
+    }
+
+    fn next_hop_to(&mut self, address: IpAddr, host: u8) {
         let hop = NextHop {
             ifindex: 7,
             source_mac: mac(100),
@@ -79,15 +108,17 @@ impl Fixture {
             mtu: 1500,
             mac: Some(mac(host)),
         };
-        self.next_hops.insert(ip(host).into(), hop);
+        self.next_hops.insert(address, hop);
     }
 
     fn desired(&self, current: &Rows) -> Desired {
         desired(
             &World {
                 node: NodeId::of_name("n1"),
-                vtep: OWN,
+                name: "host-n1",
+                vteps: self.vteps,
                 port: 4789,
+                outer: self.outer,
                 underlay_mtu: 1500,
                 networks: &self.networks,
                 nodes: &self.nodes,
@@ -102,6 +133,13 @@ impl Fixture {
 
 fn ip(host: u8) -> Ipv4Addr {
     [192, 0, 2, host].into()
+}
+
+/// `fd00::host`
+fn ip6(host: u8) -> IpAddr {
+    let mut bytes = [0; 16];
+    (bytes[0], bytes[15]) = (0xfd, host);
+    bytes.into()
 }
 
 fn key(host: u8) -> IpKey {
@@ -130,7 +168,7 @@ fn two_hosts_on_one_network() {
     assert_eq!(rows.peers.len(), 1, "this host is no peer of its own");
 
     let tunnel = rows.tunnels[&peer];
-    assert_eq!(destination(&tunnel), IpAddr::from([192, 0, 2, 2]));
+    assert_eq!(destination(&tunnel), IpAddr::from(ip(2)));
     assert_eq!(source(&tunnel), IpAddr::from(OWN));
     assert_eq!(
         (tunnel.ifindex, tunnel.mtu, tunnel.flags),
@@ -184,9 +222,105 @@ fn without_route_there_is_no_tunnel_and_without_neighbour_no_mac() {
 
 #[test]
 fn mtu_is_the_smaller() {
-    assert_eq!(network_mtu(None, 1500), 1450);
-    assert_eq!(network_mtu(Some(1300), 1500), 1300);
-    assert_eq!(network_mtu(Some(9000), 1500), 1450);
+    assert_eq!(network_mtu(None, 1500, OVERHEAD), 1450);
+    assert_eq!(network_mtu(None, 1500, OVERHEAD_V6), 1430);
+    assert_eq!(network_mtu(Some(1300), 1500, OVERHEAD), 1300);
+    assert_eq!(network_mtu(Some(9000), 1500, OVERHEAD), 1450);
+}
+
+#[test]
+fn a_tunnel_is_of_a_family_that_both_have() {
+    let v4 = Vteps::from(IpAddr::from(OWN));
+    let v6 = Vteps::from(ip6(1));
+    let both = v4.with(ip6(1));
+    for (own, theirs, wanted) in [
+        (both, &[ip6(2), ip(2).into()][..], Some(ip(2).into())),
+        (both, &[ip6(2)], Some(ip6(2))),
+        (both, &[ip(2).into()], Some(ip(2).into())),
+        (v6, &[ip(2).into(), ip6(2)], Some(ip6(2))),
+        (v4, &[ip6(2), ip(2).into()], Some(ip(2).into())),
+        (v4, &[ip6(2)], None),
+        (v6, &[ip(2).into()], None),
+    ] {
+        let what = format!("{own} to {theirs:?}");
+        let mut fixture = Fixture::two_hosts();
+        fixture.vteps = own;
+        fixture.vteps("n2", theirs);
+        theirs.iter().for_each(|ip| fixture.next_hop_to(*ip, 2));
+        let found = fixture.desired(&Rows::default());
+        let rows = &found.rows;
+        let Some(wanted) = wanted else {
+            assert!(rows.tunnels.is_empty() && rows.peers.is_empty(), "{what}");
+            let (mine, its) = if own == v4 {
+                ("IPv4", "IPv6")
+            } else {
+                ("IPv6", "IPv4")
+            };
+            let line = found.problems[0].to_string();
+            assert!(
+                line.starts_with(&format!(
+                    "node host-n2 ({its}) and this host host-n1 ({mine}) "
+                )) && line.contains("without a common underlay family"),
+                "{what}: {line}"
+            );
+            continue;
+        };
+        assert_eq!(found.problems, [], "{what}");
+        // It may send from each of its addresses.
+        assert_eq!(rows.peers.len(), theirs.len(), "{what}");
+        let (index, tunnel) = rows.tunnels.first_key_value().unwrap();
+        assert!(
+            rows.peers.values().all(|peer| peer.index == *index),
+            "{what}"
+        );
+        assert_eq!(destination(tunnel), wanted, "{what}");
+        assert_eq!(Some(source(tunnel)), own.towards(wanted), "{what}");
+        let (len, family, mtu) = if wanted.is_ipv6() {
+            (70, tunnel_flags::IPV6, 1430)
+        } else {
+            (50, 0, 1450)
+        };
+        assert_eq!(tunnel.header_len, len, "{what}");
+        assert_eq!(tunnel.flags, tunnel_flags::RESOLVED | family, "{what}");
+        assert_eq!(rows.vnis[&42].mtu, mtu, "{what}");
+        assert_eq!(fixture.desired(rows), found, "{what}: settled");
+    }
+}
+
+#[test]
+fn own_addresses_of_either_family_are_no_peers() {
+    let mut fixture = Fixture::two_hosts();
+    fixture.vteps = fixture.vteps.with(ip6(1));
+    fixture.vteps("n2", &[ip6(1), ip(2).into()]);
+    let Desired { rows, problems, .. } = fixture.desired(&Rows::default());
+    assert_eq!(rows.peers.keys().collect::<Vec<_>>(), [&key(2)]);
+    assert!(
+        matches!(&problems[..], [Problem::OwnAddress { ip, .. }] if *ip == ip6(1)),
+        "{problems:?}"
+    );
+}
+
+#[test]
+fn settings_reach_the_outer_headers() {
+    let mut fixture = Fixture::two_hosts();
+    let tunnel = |fixture: &Fixture| {
+        let rows = fixture.desired(&Rows::default()).rows;
+        *rows.tunnels.values().next().unwrap()
+    };
+    let plain = tunnel(&fixture);
+    assert_eq!((plain.header[15], plain.header[22]), (0, 64));
+    fixture.outer = Outer {
+        ttl: 9,
+        dscp: Dscp::Fixed(46),
+        udp_checksum: true,
+    };
+    let marked = tunnel(&fixture);
+    assert_eq!((marked.header[15], marked.header[22]), (46 << 2, 9));
+    assert_eq!(marked.flags, plain.flags | tunnel_flags::UDP_CHECKSUM);
+    fixture.outer.dscp = Dscp::Inherit;
+    let copied = tunnel(&fixture);
+    assert_eq!(copied.header[15], 0);
+    assert_eq!(copied.flags, marked.flags | tunnel_flags::COPY_DSCP);
 }
 
 #[test]

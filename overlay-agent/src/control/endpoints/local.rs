@@ -22,7 +22,10 @@ impl Agent {
         ifname: &str,
     ) -> Result<(), AgentError> {
         let device = device_name(&path.id);
-        let underlay_mtu = self.state().underlay_mtu;
+        let (underlay_mtu, overhead) = {
+            let state = self.state();
+            (state.underlay_mtu, state.overhead)
+        };
         let addresses = with_prefixes(&network.record, record);
         let routes = routes(&network.record, record);
         let new = NewEndpoint {
@@ -31,7 +34,7 @@ impl Agent {
             netns,
             ifname,
             mac: record.mac,
-            mtu: network_mtu(network.record.mtu, underlay_mtu).into(),
+            mtu: network_mtu(network.record.mtu, underlay_mtu, overhead).into(),
             addresses: &addresses,
             routes: &routes,
         };

@@ -16,6 +16,7 @@ use tracing::{debug, warn};
 
 use super::super::link::Link;
 use super::super::netlink::{Netlink, NetlinkError};
+use super::super::underlay::Vteps;
 use super::mirror::Mirror;
 use super::{NextHops, managed, query};
 
@@ -37,37 +38,45 @@ const GROUPS: [MulticastGroup; 9] = [
     MulticastGroup::Nexthop,
 ];
 
+/// Whose ways are followed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Wanted {
+    /// Where packets are sent from.
+    vteps: Vteps,
+    /// `None` until somebody has said.
+    peers: Option<BTreeSet<IpAddr>>,
+}
+
 /// Follows the ways to a set of peers. Ends when dropped; the neighbour entries stay, because
 /// the data path stays.
 #[derive(Debug)]
 pub struct NextHopWatcher {
-    peers: watch::Sender<Option<BTreeSet<IpAddr>>>,
+    wanted: watch::Sender<Wanted>,
     hops: watch::Receiver<NextHops>,
     task: JoinHandle<()>,
 }
 
 impl NextHopWatcher {
     /// Starts following, in the calling thread's network namespace, for packets sent from
-    /// `vtep`. Has to be called on a tokio runtime. What an earlier run has the kernel keep is
+    /// `vteps`. Has to be called on a tokio runtime. What an earlier run has the kernel keep is
     /// left alone until the peers are [set](Self::set_peers).
-    pub fn spawn(vtep: IpAddr) -> Result<Self, NetlinkError> {
+    pub fn spawn(vteps: Vteps) -> Result<Self, NetlinkError> {
         let (connection, _handle, messages) =
             rtnetlink::new_multicast_connection(&GROUPS).map_err(NetlinkError::Open)?;
         tokio::spawn(connection);
-        let (peers, peers_seen) = watch::channel(None);
+        let (wanted, wanted_seen) = watch::channel(Wanted { vteps, peers: None });
         let (hops_sender, hops) = watch::channel(NextHops::new());
         let task = Task {
-            vtep,
             netlink: Netlink::open()?,
             messages: messages.map(|(message, _)| message.payload).boxed(),
-            peers: peers_seen,
+            wanted: wanted_seen,
             hops: hops_sender,
             mirror: Mirror::default(),
             stale: Stale::All,
             peers_set: false,
         };
         Ok(Self {
-            peers,
+            wanted,
             hops,
             task: tokio::spawn(task.run()),
         })
@@ -75,9 +84,18 @@ impl NextHopWatcher {
 
     /// Sets whom to follow.
     pub fn set_peers(&self, peers: BTreeSet<IpAddr>) {
-        self.peers.send_if_modified(|current| {
-            let changed = current.as_ref() != Some(&peers);
-            *current = Some(peers);
+        self.wanted.send_if_modified(|wanted| {
+            let changed = wanted.peers.as_ref() != Some(&peers);
+            wanted.peers = Some(peers);
+            changed
+        });
+    }
+
+    /// Sets where packets are sent from.
+    pub fn set_vteps(&self, vteps: Vteps) {
+        self.wanted.send_if_modified(|wanted| {
+            let changed = wanted.vteps != vteps;
+            wanted.vteps = vteps;
             changed
         });
     }
@@ -103,11 +121,9 @@ enum Stale {
 }
 
 struct Task {
-    vtep: IpAddr,
     netlink: Netlink,
     messages: BoxStream<'static, NetlinkPayload<RouteNetlinkMessage>>,
-    /// `None` until somebody has said.
-    peers: watch::Receiver<Option<BTreeSet<IpAddr>>>,
+    wanted: watch::Receiver<Wanted>,
     hops: watch::Sender<NextHops>,
     mirror: Mirror,
     stale: Stale,
@@ -143,12 +159,16 @@ impl Task {
             self.mirror.neighbors = query::neighbors(&self.netlink).await?;
         }
         if self.stale >= Stale::Routes {
-            let peers = self.peers.borrow_and_update().clone();
+            let Wanted { vteps, peers } = self.wanted.borrow_and_update().clone();
             self.peers_set = peers.is_some();
             let peers = peers.unwrap_or_default();
             self.mirror.routes.retain(|peer, _| peers.contains(peer));
             for peer in peers {
-                match query::route(&self.netlink, self.vtep, peer).await? {
+                let route = match vteps.towards(peer) {
+                    Some(vtep) => query::route(&self.netlink, vtep, peer).await?,
+                    None => None,
+                };
+                match route {
                     Some(route) => self.mirror.routes.insert(peer, route),
                     None => self.mirror.routes.remove(&peer),
                 };
@@ -203,7 +223,7 @@ impl Task {
     async fn wait(&mut self) -> bool {
         loop {
             tokio::select! {
-                changed = self.peers.changed() => {
+                changed = self.wanted.changed() => {
                     self.stale = self.stale.max(Stale::Routes);
                     return changed.is_ok();
                 }
@@ -253,15 +273,16 @@ impl Task {
                     }
                     Stale::Routes
                 }
-                // Devices come and go with IPv6 routes and addresses, which are none of ours.
+                // Devices come and go with IPv6 routes and addresses, which are none of ours on
+                // an IPv4 underlay.
                 RouteNetlinkMessage::NewRoute(message) | RouteNetlinkMessage::DelRoute(message)
-                    if message.header.address_family != self.family() =>
+                    if !self.sends_by(message.header.address_family) =>
                 {
                     return false;
                 }
                 RouteNetlinkMessage::NewAddress(message)
                 | RouteNetlinkMessage::DelAddress(message)
-                    if message.header.family != self.family() =>
+                    if !self.sends_by(message.header.family) =>
                 {
                     return false;
                 }
@@ -276,10 +297,12 @@ impl Task {
         true
     }
 
-    fn family(&self) -> AddressFamily {
-        match self.vtep {
-            IpAddr::V4(_) => AddressFamily::Inet,
-            IpAddr::V6(_) => AddressFamily::Inet6,
+    fn sends_by(&self, family: AddressFamily) -> bool {
+        let Wanted { vteps, .. } = &*self.wanted.borrow();
+        match family {
+            AddressFamily::Inet => vteps.ip4.is_some(),
+            AddressFamily::Inet6 => vteps.ip6.is_some(),
+            _ => true,
         }
     }
 }

@@ -1,0 +1,53 @@
+//! This host's end of the tunnels, followed while the agent runs.
+
+use super::agent::Agent;
+use super::error::AgentError;
+use super::problem::Problem;
+use crate::host::underlay::UnderlayNow;
+
+impl Agent {
+    /// Takes over what the underlay has become: the programs' own addresses, the next hops'
+    /// source, this host's record in the store. The next sync writes what follows from it.
+    pub(super) async fn take_over_underlay(&self, now: UnderlayNow) -> Result<(), AgentError> {
+        let gone = match now.link {
+            Some(_) => None,
+            None => Some(Problem::UnderlayGone(self.underlay.clone())),
+        };
+        let missing = now.missing.iter().map(|&ip| Problem::AddressGone {
+            device: self.underlay.clone(),
+            ip,
+        });
+        // Without the device, that its addresses are gone is no news.
+        let problems: Vec<_> = match gone {
+            Some(gone) => vec![gone],
+            None => missing.collect(),
+        };
+        {
+            let mut state = self.state();
+            for problem in problems.iter().filter(|p| !state.underlay.contains(p)) {
+                tracing::warn!("{problem}");
+            }
+            state.underlay = problems;
+            if let Some(link) = &now.link {
+                state.underlay_mtu = u16::try_from(link.mtu).unwrap_or(u16::MAX);
+            }
+        }
+        let mut datapath = self.datapath.lock().await;
+        datapath.set_vteps(now.vteps)?;
+        self.hops.set_vteps(now.vteps);
+        let before = *self.vteps.borrow();
+        if before != now.vteps {
+            tracing::info!(%before, now = %now.vteps, "this host's address has changed");
+            // Connections from an address that is gone would hang.
+            if let Err(error) = self.registry.client().reconnect() {
+                let error = format!("{:#}", anyhow::Error::from(error));
+                tracing::warn!(error, "the connections to the store stay");
+            }
+            self.vteps.send_replace(now.vteps);
+        }
+        match &now.link {
+            Some(link) => Ok(datapath.follow_underlay(link)?),
+            None => Ok(()),
+        }
+    }
+}
