@@ -1,5 +1,7 @@
 //! TC ingress on the underlay.
 
+use core::hint::black_box;
+
 use aya_ebpf::bindings::bpf_adj_room_mode::BPF_ADJ_ROOM_MAC;
 use aya_ebpf::bindings::{
     BPF_CSUM_LEVEL_QUERY, BPF_F_ADJ_ROOM_DECAP_L3_IPV4, BPF_F_ADJ_ROOM_DECAP_L3_IPV6,
@@ -9,7 +11,6 @@ use aya_ebpf::helpers::bpf_csum_level;
 use aya_ebpf::programs::TcContext;
 use overlay_common::decide::Refusal;
 use overlay_common::decide::underlay::{self, Change, Family, Outer, Receivers, Vxlan};
-use overlay_common::layout::Vtep;
 use overlay_common::packet::{ETH_LEN, OVERHEAD_V4, OVERHEAD_V6};
 use overlay_common::{DropReason, FallbackCause};
 
@@ -50,35 +51,34 @@ pub fn run(ctx: &TcContext) -> Result<Decap, Refusal> {
     if vxlan.has_checksum && !is_verified(ctx) {
         return Ok(Decap::Fallback(FallbackCause::OuterChecksum));
     }
-    // The two lengths are constants to the verifier: only so are the offsets behind them.
-    if vxlan.outer_len == OVERHEAD_V6 {
-        deliver::<OVERHEAD_V6>(ctx, &frame, vtep, vxlan)
-    } else {
-        deliver::<OVERHEAD_V4>(ctx, &frame, vtep, vxlan)
-    }
+    deliver(ctx, &vxlan)
 }
 
-/// Admits a frame behind `OUTER` bytes of headers and takes them off.
-#[inline(always)]
-fn deliver<const OUTER: usize>(
-    ctx: &TcContext,
-    frame: &SkbFrame<'_>,
-    vtep: &Vtep,
-    vxlan: Vxlan,
-) -> Result<Decap, Refusal> {
-    let vxlan = Vxlan {
-        outer_len: OUTER,
-        ..vxlan
+/// Admits a frame behind its outer headers and takes them off. In a frame of its own: the stack is
+/// 512 bytes for all functions together.
+#[inline(never)]
+fn deliver(ctx: &TcContext, vxlan: &Vxlan) -> Result<Decap, Refusal> {
+    // Else the compiler passes the fields one by one, and there are five registers for that.
+    let vxlan = black_box(vxlan);
+    let Some(vtep) = maps::vtep() else {
+        return Ok(Decap::Foreign);
     };
-    let delivery = underlay::admit(frame, OUTER, &vxlan, vtep, &KernelTables)?;
+    let frame = &SkbFrame::new(ctx);
+    // Bounded, so that the offsets behind it are.
+    let outer_len = if vxlan.outer_len == OVERHEAD_V6 {
+        OVERHEAD_V6
+    } else {
+        OVERHEAD_V4
+    };
+    let delivery = underlay::admit(frame, outer_len, vxlan, vtep, &KernelTables)?;
     let aggregate = frame.gso_size() != 0;
-    let strip = match underlay::decapsulable(frame, &vxlan, &delivery, aggregate)? {
+    let strip = match underlay::decapsulable(frame, outer_len, vxlan, &delivery, aggregate)? {
         Ok(strip) => strip,
         Err(cause) => return Ok(Decap::Fallback(cause)),
     };
     let segments = frame.segments();
 
-    if take_out::<OUTER>(ctx, strip.family).is_err() {
+    if take_out(ctx, outer_len, strip.family).is_err() {
         return Ok(Decap::Fallback(FallbackCause::RoomRefused));
     }
     let failed = |_| Refusal::new(DropReason::DecapFailed, vxlan.vni, delivery.peer);
@@ -103,13 +103,13 @@ fn is_verified(ctx: &TcContext) -> bool {
 /// Takes the bytes after the Ethernet header out; the kernel refuses before it changes anything.
 /// `FIXED_GSO` keeps the segment size, which is the inner one already.
 #[inline(always)]
-fn take_out<const OUTER: usize>(ctx: &TcContext, family: Family) -> Result<(), i64> {
+fn take_out(ctx: &TcContext, outer_len: usize, family: Family) -> Result<(), i64> {
     let family = match family {
         Family::V4 => BPF_F_ADJ_ROOM_DECAP_L3_IPV4,
         Family::V6 => BPF_F_ADJ_ROOM_DECAP_L3_IPV6,
     };
     ctx.skb.adjust_room(
-        -(OUTER as i32),
+        -(outer_len as i32),
         BPF_ADJ_ROOM_MAC,
         u64::from(BPF_F_ADJ_ROOM_FIXED_GSO | family),
     )

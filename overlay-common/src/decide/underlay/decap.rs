@@ -42,16 +42,17 @@ pub enum Change {
 }
 
 /// Whether the fast path can decapsulate the frame right, or why it cannot; a refusal where no
-/// path may deliver it. `aggregate` says that it is a GSO super-packet: of those only inner TCP
+/// path may deliver it. The frame is behind `outer_len` bytes. `aggregate` says that it is a GSO super-packet: of those only inner TCP
 /// survives, and only for an endpoint that does not send it on.
 #[inline(always)]
 pub fn decapsulable<P: Packet + ?Sized>(
     packet: &P,
+    outer_len: usize,
     vxlan: &Vxlan,
     delivery: &Delivery,
     aggregate: bool,
 ) -> Result<Result<Strip, FallbackCause>, Refusal> {
-    let ip = vxlan.outer_len + ETH_LEN;
+    let ip = outer_len + ETH_LEN;
     let (family, len, protocol) = match delivery.inner.ethertype {
         ETHERTYPE_IPV4 => (Family::V4, IPV4_LEN, ip + 9),
         ETHERTYPE_IPV6 => (Family::V6, IPV6_LEN, ip + 6),

@@ -17,9 +17,9 @@ const DESTINATION: u8 = 60;
 /// Fragment offset of a fragment header's second half-word, the upper 13 bits.
 const FRAGMENT_OFFSET: u16 = 0xfff8;
 
-/// Most extension headers that are looked behind. RFC 8200, section 4.1 recommends an order of
-/// at most five in front of UDP; what has more goes to the stack all the same, only not counted.
-const MOST_EXTENSIONS: usize = 5;
+/// Most extension headers that are looked behind; what has more goes to the stack all the same,
+/// only not counted.
+const MOST_EXTENSIONS: usize = 3;
 /// Most bytes that are looked through, which is what the programs have at hand.
 const FARTHEST: usize = 256;
 
@@ -55,8 +55,9 @@ pub(super) fn read<P: Packet + ?Sized>(packet: &P, own: &IpKey) -> Option<Ip> {
     })
 }
 
-/// Finds UDP behind extension headers; `None` when there is none, or not in this fragment.
-#[inline(always)]
+/// Finds UDP behind extension headers; `None` when there is none, or not in this fragment. Rare, so
+/// apart from its caller.
+#[inline(never)]
 fn behind_extensions<P: Packet + ?Sized>(
     packet: &P,
     mut next_header: u8,
