@@ -65,7 +65,9 @@ pub trait Packet {
     /// Length of the whole frame in bytes.
     fn frame_len(&self) -> usize;
 
-    /// The header at `offset` bytes, or `None` when the frame ends before its last byte.
+    /// The header at `offset` bytes, or `None` when the frame ends before its last byte. Where the
+    /// offset is not a constant, headers of two bytes and more: the compiler turns the check for one
+    /// byte into a comparison from which the verifier learns nothing.
     fn header<T: Header>(&self, offset: usize) -> Option<T>;
 }
 

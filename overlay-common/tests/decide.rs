@@ -139,7 +139,7 @@ fn unicast_costs_few_lookups() {
         assert_eq!((vxlan.outer_len, tables.0.get()), (outer_len, 0));
         let delivery = underlay::admit(&frame[..], outer_len, &vxlan, &vtep(), &tables).unwrap();
         assert_eq!(delivery.receivers, Receivers::One { ifindex: 5 });
-        let strip = underlay::decapsulable(&frame[..], 50, &vxlan, &delivery, false);
+        let strip = underlay::decapsulable(&frame[..], vxlan.outer_len, &vxlan, &delivery, false);
         assert!(matches!(strip, Ok(Ok(_))), "{strip:?}");
         assert_eq!(tables.0.get(), 3);
     }
@@ -184,7 +184,7 @@ proptest! {
         {
             let peer = if ipv6 { IpKey::v6(PEER6) } else { IpKey::v4(PEER) };
             prop_assert_eq!((vxlan.source, vxlan.vni), (peer, VNI));
-            let _ = underlay::decapsulable(&frame[..], 50, &vxlan, &delivery, cut % 2 == 0);
+            let _ = underlay::decapsulable(&frame[..], vxlan.outer_len, &vxlan, &delivery, cut % 2 == 0);
             prop_assert_eq!(delivery.inner.source, REMOTE);
             prop_assert_eq!(delivery.inner.destination, LOCAL);
         }

@@ -29,20 +29,7 @@ const OTHERHOST: u32 = 3;
 
 #[inline(always)]
 pub fn run(ctx: &TcContext) -> Result<Decap, Refusal> {
-    // SAFETY: the context pointer is valid while the program runs.
-    if unsafe { (*ctx.skb.skb).pkt_type } == OTHERHOST {
-        return Ok(Decap::Foreign);
-    }
-    let frame = SkbFrame::new(ctx);
-    if frame.is_tagged() {
-        // For another network on the same wire. The kernel knows its devices; one with priority
-        // only comes back to us through the fallback device.
-        return Ok(Decap::Foreign);
-    }
-    let Some(vtep) = maps::vtep() else {
-        return Ok(Decap::Foreign);
-    };
-    let vxlan = match underlay::classify(&frame, vtep).map_err(Refusal::unattributed)? {
+    let vxlan = match classify(ctx).map_err(Refusal::unattributed)? {
         Outer::Foreign => return Ok(Decap::Foreign),
         Outer::Fallback(cause) => return Ok(Decap::Fallback(cause)),
         Outer::Vxlan(vxlan) if vxlan.is_for_us(&KernelTables) => vxlan,
@@ -54,8 +41,27 @@ pub fn run(ctx: &TcContext) -> Result<Decap, Refusal> {
     deliver(ctx, &vxlan)
 }
 
-/// Admits a frame behind its outer headers and takes them off. In a frame of its own: the stack is
-/// 512 bytes for all functions together.
+/// What the frame is. Like [`deliver`] in a stack frame of its own: the stack is 512 bytes for all
+/// functions on the way together.
+#[inline(never)]
+fn classify(ctx: &TcContext) -> Result<Outer, DropReason> {
+    // SAFETY: the context pointer is valid while the program runs.
+    if unsafe { (*ctx.skb.skb).pkt_type } == OTHERHOST {
+        return Ok(Outer::Foreign);
+    }
+    let frame = SkbFrame::new(ctx);
+    if frame.is_tagged() {
+        // For another network on the same wire. The kernel knows its devices; one with priority
+        // only comes back to us through the fallback device.
+        return Ok(Outer::Foreign);
+    }
+    match maps::vtep() {
+        Some(vtep) => underlay::classify(&frame, vtep),
+        None => Ok(Outer::Foreign),
+    }
+}
+
+/// Admits a frame behind its outer headers and takes them off.
 #[inline(never)]
 fn deliver(ctx: &TcContext, vxlan: &Vxlan) -> Result<Decap, Refusal> {
     // Else the compiler passes the fields one by one, and there are five registers for that.

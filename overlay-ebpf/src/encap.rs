@@ -1,112 +1,78 @@
 //! TC ingress on an endpoint's veth.
 
 use aya_ebpf::programs::TcContext;
-use overlay_common::DropReason;
 use overlay_common::decide::Refusal;
 use overlay_common::decide::endpoint::{self, Forward, Sender};
-use overlay_common::layout::{EndpointValue, TunnelValue};
-use overlay_common::packet::Ethernet;
-use overlay_common::packet::icmp::Problem;
+use overlay_common::net::MacAddr;
+use overlay_common::packet::ETH_LEN;
+use overlay_common::packet::arp::Arp;
+use overlay_common::{Direction, DropReason};
 
 use crate::access::SkbFrame;
 use crate::flood;
 use crate::maps::{self, KernelTables, TUNNELS};
-use crate::tunnel::{self, Tunnelled};
-use crate::{answer, icmp, route, verdict};
+use crate::tunnel;
+use crate::verdict;
 
-pub enum Encap {
-    /// To a container of this host.
-    Deliver { ifindex: u32 },
-    /// On its way to a peer.
-    Tunnelled(Tunnelled),
-    /// Answered in place.
-    Answer,
-    /// Refused; what is left of the frame tells the sender why.
-    Told(Refusal),
-    /// Every receiver has a copy.
-    Flooded,
-}
-
+/// Decides and acts; the program's verdict. Nothing is returned on the way but plain numbers: of an
+/// enum the compiler copies bytes that were never written, which the verifier refuses.
 #[inline(always)]
-pub fn run(ctx: &TcContext) -> Result<Encap, Refusal> {
+pub fn run(ctx: &TcContext) -> i32 {
+    let drop = |refusal| verdict::drop(ctx, Direction::Tx, refusal);
     let ifindex = verdict::ifindex(ctx);
     let (Some(endpoint), Some(vtep)) = (maps::endpoint(ifindex), maps::vtep()) else {
-        return Err(Refusal::unattributed(DropReason::UnknownInterface));
+        return drop(Refusal::unattributed(DropReason::UnknownInterface));
     };
     let frame = SkbFrame::new(ctx);
     let sender = Sender {
         ifindex,
-        endpoint: &endpoint,
+        endpoint,
         tagged: frame.is_tagged(),
         vtep,
     };
-    let (mut ethernet, mut forward) = endpoint::forward(&frame, &sender, &KernelTables)?;
-    let refuse = |reason| Refusal::new(reason, endpoint.vni, 0);
-    if let Forward::Routed { mac, entry } = forward {
-        ethernet = route::take_hop(ctx, &frame, ethernet, mac).map_err(refuse)?;
-        forward = Forward::to(&entry);
-    }
+    let vni = endpoint.vni;
+    let (ethernet, forward) = match endpoint::forward(&frame, &sender, &KernelTables) {
+        Ok(decided) => decided,
+        Err(refusal) => return drop(refusal),
+    };
     let (peer, stats) = match forward {
         Forward::Local { ifindex, stats } => {
             verdict::count_sent(stats, frame.segments(), frame.len());
-            return Ok(Encap::Deliver { ifindex });
+            return verdict::redirect_peer(ifindex);
         }
-        Forward::Remote { peer, stats } => (peer, stats),
-        Forward::Answer(answer) => {
-            return answer::write(ctx, ethernet, &answer)
-                .map(|()| Encap::Answer)
-                .map_err(|answer::Unanswered| refuse(DropReason::UnknownNeighbor));
+        Forward::Answer { mac } => {
+            return if answer(ctx, mac) {
+                verdict::redirect(ifindex)
+            } else {
+                drop(Refusal::new(DropReason::Truncated, vni, 0))
+            };
         }
-        Forward::Told { reason, problem } => {
-            return tell(ctx, ethernet, &endpoint, problem, refuse(reason));
-        }
-        Forward::Flood => match flood::send(ctx, endpoint.vni).map_err(refuse)? {
-            Some(group) => (group.peer, group.stats),
-            None => return Ok(Encap::Flooded),
+        Forward::Flood => match flood::send(ctx, vni) {
+            Ok(Some(group)) => (group.peer, group.stats),
+            Ok(None) => return verdict::CONSUMED,
+            Err(reason) => return drop(Refusal::new(reason, vni, 0)),
         },
-        // What was routed goes to one receiver.
-        Forward::Routed { .. } => return Err(refuse(DropReason::Unroutable)),
+        Forward::Remote { peer, stats } => (peer, stats),
     };
-    let refuse = |reason| Refusal::new(reason, endpoint.vni, peer);
     let Some(tunnel) = TUNNELS.get(peer) else {
-        return Err(refuse(DropReason::NoRoute));
+        return drop(Refusal::new(DropReason::NoRoute, vni, peer));
     };
     let (segments, bytes) = (frame.segments(), frame.len());
-    match tunnel::enter(ctx, &ethernet, tunnel, endpoint.vni) {
+    match tunnel::enter(ctx, &ethernet, tunnel, vni) {
         Ok(tunnelled) => {
             verdict::count_sent(stats, segments, bytes);
-            Ok(Encap::Tunnelled(tunnelled))
+            verdict::transmit(tunnelled)
         }
-        Err(DropReason::TooBig) => tell(
-            ctx,
-            ethernet,
-            &endpoint,
-            too_big(tunnel),
-            refuse(DropReason::TooBig),
-        ),
-        Err(reason) => Err(refuse(reason)),
+        Err(reason) => drop(Refusal::new(reason, vni, peer)),
     }
 }
 
-/// The largest inner IP packet that fits: the outer IP packet is as much larger as its Ethernet
-/// header, which does not count, is long, and the inner one, which does.
-#[inline(always)]
-fn too_big(tunnel: &TunnelValue) -> Problem {
-    Problem::TooBig {
-        mtu: tunnel.mtu.saturating_sub(tunnel.header_len),
-    }
-}
-
-#[inline(always)]
-fn tell(
-    ctx: &TcContext,
-    ethernet: Ethernet,
-    endpoint: &EndpointValue,
-    problem: Problem,
-    refusal: Refusal,
-) -> Result<Encap, Refusal> {
-    match icmp::tell(ctx, &ethernet, endpoint, problem) {
-        Ok(()) => Ok(Encap::Told(refusal)),
-        Err(answer::Unanswered) => Err(refusal),
-    }
+/// Makes of an ARP request its answer. In a stack frame of its own, like all that makes headers: the
+/// stack is 512 bytes for all functions on the way together.
+#[inline(never)]
+fn answer(ctx: &TcContext, mac: MacAddr) -> bool {
+    let Some(arp) = Arp::read(&SkbFrame::new(ctx), ETH_LEN) else {
+        return false;
+    };
+    ctx.store(0, &arp.reply(mac), 0).is_ok()
 }

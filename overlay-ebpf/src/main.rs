@@ -11,16 +11,13 @@
 )]
 
 mod access;
-mod answer;
 mod decap;
 mod encap;
 mod fallback;
 mod filter;
 mod flood;
 mod guard;
-mod icmp;
 mod maps;
-mod route;
 mod tunnel;
 mod verdict;
 
@@ -37,7 +34,6 @@ mod programs {
     use overlay_common::decide::underlay::Receivers;
 
     use crate::decap::Decap;
-    use crate::encap::Encap;
     use crate::filter::Filter;
     use crate::verdict;
     use crate::{decap, encap, fallback, filter, flood, guard};
@@ -68,17 +64,7 @@ mod programs {
     /// TC ingress on the host side of an endpoint's veth: encapsulation and local switching.
     #[classifier]
     pub fn from_endpoint(ctx: TcContext) -> i32 {
-        match encap::run(&ctx) {
-            Ok(Encap::Deliver { ifindex }) => verdict::redirect_peer(ifindex),
-            Ok(Encap::Tunnelled(tunnelled)) => verdict::transmit(tunnelled),
-            Ok(Encap::Answer) => verdict::redirect(verdict::ifindex(&ctx)),
-            Ok(Encap::Told(refusal)) => {
-                verdict::count_drop(&ctx, Direction::Tx, refusal);
-                verdict::redirect(verdict::ifindex(&ctx))
-            }
-            Ok(Encap::Flooded) => verdict::CONSUMED,
-            Err(refusal) => verdict::drop(&ctx, Direction::Tx, refusal),
-        }
+        encap::run(&ctx)
     }
 
     /// TC ingress on the collect-metadata vxlan device: what the fast path left to the kernel

@@ -59,23 +59,6 @@ static FLOODS: HashMap<u32, FloodValue> = HashMap::pinned(names::MAX_FLOODS, BPF
 #[map]
 static FLOOD_CLOCKS: HashMap<u32, u64> = HashMap::pinned(names::MAX_FLOODS, BPF_F_NO_PREALLOC);
 
-/// Where answers are made, which are too long for the stack. Of this object alone.
-#[map]
-static SCRATCH: PerCpuArray<[u8; SCRATCH_LEN]> = PerCpuArray::with_max_entries(1, 0);
-
-const SCRATCH_LEN: usize = 128;
-
-/// `N` bytes of this CPU's, used by nobody else until the program ends: programs are not
-/// interrupted by one another.
-#[inline(always)]
-pub fn scratch<const N: usize>() -> Option<&'static mut [u8; N]> {
-    const { assert!(N <= SCRATCH_LEN) };
-    let bytes = SCRATCH.get_ptr_mut(0)?;
-    // SAFETY: the element is this CPU's, at least as long, and stays mapped until the program
-    // ends; each program asks once.
-    Some(unsafe { &mut *bytes.cast::<[u8; N]>() })
-}
-
 /// The maps as [`overlay_common::decide`] sees them.
 pub struct KernelTables;
 
@@ -130,10 +113,13 @@ pub fn flood_clock(vni: u32) -> Option<*mut u64> {
     FLOOD_CLOCKS.get_ptr_mut(vni)
 }
 
-/// The record of the endpoint behind an interface.
+/// The record of the endpoint behind an interface. Not copied, for want of stack: each field is read
+/// where it is needed.
 #[inline(always)]
-pub fn endpoint(ifindex: u32) -> Option<EndpointValue> {
-    copied(ENDPOINTS.get_ptr(ifindex))
+pub fn endpoint(ifindex: u32) -> Option<&'static EndpointValue> {
+    let value = ENDPOINTS.get_ptr(ifindex)?;
+    // SAFETY: the element stays mapped until the program ends (RCU).
+    Some(unsafe { &*value })
 }
 
 /// Values are small and copied at once: an entry may be replaced under a reader, and what was

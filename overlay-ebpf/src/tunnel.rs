@@ -1,5 +1,7 @@
 //! Into a tunnel: outer headers, or the metadata for the kernel to make them of.
 
+use core::hint::black_box;
+
 use aya_ebpf::bindings::bpf_adj_room_mode::BPF_ADJ_ROOM_MAC;
 use aya_ebpf::bindings::{
     BPF_ADJ_ROOM_ENCAP_L2_SHIFT, BPF_F_ADJ_ROOM_ENCAP_L2_ETH, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4,
@@ -95,19 +97,32 @@ fn put_headers(
         }
         store_v6(ctx, tunnel, variable)
     } else {
-        let headers = headers_v4(&tunnel.header, variable);
         if make_room(ctx, OVERHEAD_V4, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4).is_err() {
             return Ok(false);
         }
-        ctx.store(0, &headers, 0)
+        store_v4(ctx, tunnel, variable)
     };
-    stored.map(|()| true).map_err(|_| DropReason::EncapFailed)
+    if stored {
+        Ok(true)
+    } else {
+        Err(DropReason::EncapFailed)
+    }
 }
 
-/// In a frame of its own: the stack is 512 bytes for all functions together.
+/// In a stack frame of its own, as is [`store_v6`]: the stack is 512 bytes for all functions on the
+/// way together.
 #[inline(never)]
-fn store_v6(ctx: &TcContext, tunnel: &TunnelValue, variable: &Variable) -> Result<(), i64> {
+fn store_v4(ctx: &TcContext, tunnel: &TunnelValue, variable: &Variable) -> bool {
+    let variable = black_box(variable);
+    ctx.store(0, &headers_v4(&tunnel.header, variable), 0)
+        .is_ok()
+}
+
+#[inline(never)]
+fn store_v6(ctx: &TcContext, tunnel: &TunnelValue, variable: &Variable) -> bool {
+    let variable = black_box(variable);
     ctx.store(0, &headers_v6(&tunnel.header, variable), 0)
+        .is_ok()
 }
 
 #[inline(always)]

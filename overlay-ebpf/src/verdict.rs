@@ -7,7 +7,7 @@ use aya_ebpf::programs::TcContext;
 use aya_log_ebpf::debug;
 use overlay_common::decide::Refusal;
 use overlay_common::layout::{DropKey, fallback_index};
-use overlay_common::{Direction, FallbackCause};
+use overlay_common::{Direction, DropReason, FallbackCause};
 
 use crate::maps::{self, DROPS, FALLBACKS, STATS};
 use crate::tunnel::Tunnelled;
@@ -21,7 +21,14 @@ pub const CONSUMED: i32 = TC_ACT_SHOT;
 /// Counts the drop under its reason and drops.
 #[inline(always)]
 pub fn drop(ctx: &TcContext, direction: Direction, refusal: Refusal) -> i32 {
-    count_drop(ctx, direction, refusal);
+    dropped(ctx, direction, refusal.reason, refusal.vni, refusal.peer)
+}
+
+/// [`drop`] with plain arguments, for a stack frame of its own: the stack is 512 bytes for all
+/// functions on the way together.
+#[inline(never)]
+fn dropped(ctx: &TcContext, direction: Direction, reason: DropReason, vni: u32, peer: u32) -> i32 {
+    count_drop(ctx, direction, Refusal::new(reason, vni, peer));
     TC_ACT_SHOT
 }
 

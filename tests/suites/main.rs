@@ -14,7 +14,6 @@ mod harness;
 mod interop;
 mod isolation;
 mod mistakes;
-mod model;
 mod moves;
 mod overlay;
 mod ovs;

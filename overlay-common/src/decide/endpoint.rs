@@ -1,17 +1,13 @@
 //! Frames that an endpoint of this host sends.
 
-mod gateway;
-mod inspect;
-mod neighbor;
 mod source;
 
-use super::{Refusal, Tables};
+use super::{Refusal, Tables, endpoint_of};
 use crate::DropReason;
-use crate::layout::{EndpointValue, FdbKey, FdbValue, PeerIndex, Vtep, endpoint_flags, fdb_flags};
-use crate::net::MacAddr;
-use crate::packet::arp::Arp;
-use crate::packet::icmp::Problem;
-use crate::packet::{ETHERTYPE_MIN, ETHERTYPE_QINQ, ETHERTYPE_VLAN, Ethernet, Packet};
+use crate::layout::{EndpointValue, NeighborKey, PeerIndex, Vtep, endpoint_flags, fdb_flags};
+use crate::net::{IpKey, MacAddr};
+use crate::packet::arp::{Arp, Operation};
+use crate::packet::{ETH_LEN, ETHERTYPE_ARP, ETHERTYPE_QINQ, ETHERTYPE_VLAN, Ethernet, Packet};
 
 /// Where an endpoint's frame goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,29 +16,10 @@ pub enum Forward {
     Local { ifindex: u32, stats: u32 },
     /// Through the tunnel to a peer.
     Remote { peer: PeerIndex, stats: u32 },
-    /// To an endpoint on another subnet of the network: with its MAC as destination and one hop
-    /// less to live, then like a frame that was sent to it.
-    Routed { mac: MacAddr, entry: FdbValue },
+    /// Back to the sender, whose ARP request it is: the target is at `mac`.
+    Answer { mac: MacAddr },
     /// To everybody on the network, as its flood mode has it.
     Flood,
-    /// Back to the sender: its question answered.
-    Answer(Answer),
-    /// Dropped, and the sender is told why.
-    Told {
-        reason: DropReason,
-        problem: Problem,
-    },
-}
-
-/// An answer in place of the frame that asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// The target of an ARP request is at `mac`.
-    Arp { arp: Arp, mac: MacAddr },
-    /// The target of a neighbour solicitation is at `mac`.
-    Neighbor { mac: MacAddr, router: bool },
-    /// The gateway's, to an echo request.
-    Echo,
 }
 
 /// Who sends: what the programs know of a frame besides its bytes.
@@ -56,16 +33,7 @@ pub struct Sender<'a> {
     pub vtep: &'a Vtep,
 }
 
-/// What the inner headers say of a frame that may be sent.
-enum Inspected {
-    /// The destination MAC decides.
-    Pass,
-    Answer(Answer),
-    /// Has no one receiver; the reason to drop it where the network does not flood.
-    NotUnicast(DropReason),
-}
-
-/// Decides by the inner headers. The Ethernet header is the frame's as it came.
+/// Decides by the inner headers.
 #[inline(always)]
 pub fn forward<P: Packet + ?Sized, T: Tables>(
     packet: &P,
@@ -88,59 +56,49 @@ pub fn forward<P: Packet + ?Sized, T: Tables>(
         if endpoint.flags & endpoint_flags::VLAN == 0 {
             return refuse(DropReason::Vlan);
         }
-    } else if ethernet.ethertype < ETHERTYPE_MIN {
-        return refuse(DropReason::Llc);
-    } else {
-        match inspect::inspect(packet, ethernet, sender, tables) {
-            Ok(Inspected::Pass) => {}
-            Ok(Inspected::Answer(answer)) => return Ok((ethernet, Forward::Answer(answer))),
-            Ok(Inspected::NotUnicast(reason)) => return not_unicast(ethernet, endpoint, reason),
-            Err(reason) => return refuse(reason),
+    } else if let Err(reason) = source::check(packet, ethernet, sender, tables) {
+        return refuse(reason);
+    }
+    if !opaque && ethernet.ethertype == ETHERTYPE_ARP {
+        let Some(arp) = Arp::read(packet, ETH_LEN) else {
+            return refuse(DropReason::BadArp);
+        };
+        if arp.sender_mac != endpoint.mac {
+            return refuse(DropReason::BadArp);
+        }
+        // RFC 5227, section 2.1.1: a probe is a request in nobody's name.
+        let probe = arp.sender_ip == [0; 4] && arp.operation == Operation::Request;
+        if !probe && !sender.owns_v4(arp.sender_ip, tables) {
+            return refuse(DropReason::SourceIp);
+        }
+        if arp.operation == Operation::Request {
+            return match answer(&arp, endpoint, tables) {
+                Some(mac) => Ok((ethernet, Forward::Answer { mac })),
+                None => not_unicast(ethernet, endpoint, DropReason::UnknownNeighbor),
+            };
         }
     }
     if ethernet.destination.is_multicast() {
         return not_unicast(ethernet, endpoint, DropReason::FloodDisabled);
     }
-    let entry = match entry(vni, ethernet.destination, tables) {
-        Some(entry) => entry,
-        None => return not_unicast(ethernet, endpoint, DropReason::UnknownDestination),
+    let Some(entry) = endpoint_of(tables, vni, ethernet.destination) else {
+        return not_unicast(ethernet, endpoint, DropReason::UnknownDestination);
     };
-    if entry.ifindex == 0 && entry.flags & fdb_flags::GATEWAY != 0 {
-        if opaque {
-            return refuse(DropReason::Unroutable);
-        }
-        return match gateway::route(packet, ethernet, vni, tables) {
-            Ok(forward) => Ok((ethernet, forward)),
-            Err(reason) => refuse(reason),
-        };
+    if entry.flags & fdb_flags::GATEWAY != 0 {
+        return refuse(DropReason::Unroutable);
     }
-    Ok((ethernet, Forward::to(&entry)))
-}
-
-impl Forward {
-    /// To the endpoint behind an entry of FDB.
-    #[inline(always)]
-    pub const fn to(entry: &FdbValue) -> Self {
-        if entry.ifindex == 0 {
-            Self::Remote {
-                peer: entry.peer,
-                stats: entry.stats,
-            }
-        } else {
-            Self::Local {
-                ifindex: entry.ifindex,
-                stats: entry.stats,
-            }
+    let forward = if entry.ifindex == 0 {
+        Forward::Remote {
+            peer: entry.peer,
+            stats: entry.stats,
         }
-    }
-}
-
-/// The entry of a MAC, if it is still that of the network when it is read.
-#[inline(always)]
-fn entry<T: Tables>(vni: u32, mac: MacAddr, tables: &T) -> Option<FdbValue> {
-    tables
-        .fdb(&FdbKey::new(vni, mac))
-        .filter(|entry| entry.vni == vni)
+    } else {
+        Forward::Local {
+            ifindex: entry.ifindex,
+            stats: entry.stats,
+        }
+    };
+    Ok((ethernet, forward))
 }
 
 /// A frame that no table has one receiver for: flooded where the network floods, else dropped.
@@ -154,4 +112,15 @@ fn not_unicast(
         return Err(Refusal::new(reason, endpoint.vni, 0));
     }
     Ok((ethernet, Forward::Flood))
+}
+
+/// Who has the target address; never the asker itself, whose probe for duplicates of its own
+/// address (RFC 5227) has to stay without answer.
+#[inline(always)]
+fn answer<T: Tables>(arp: &Arp, endpoint: &EndpointValue, tables: &T) -> Option<MacAddr> {
+    let neighbor = tables.neighbor(&NeighborKey {
+        vni: endpoint.vni,
+        ip: IpKey::v4(arp.target_ip),
+    })?;
+    (neighbor.mac != endpoint.mac).then_some(neighbor.mac)
 }

@@ -123,7 +123,8 @@ fn headers_len<P: Packet + ?Sized>(packet: &P, ethernet: Ethernet) -> Option<usi
         _ => return Some(ETH_LEN),
     };
     if protocol == IPPROTO_TCP {
-        let words = packet.header::<u8>(transport + TCP_DATA_OFFSET)? >> 4;
+        let [offset, _flags] = packet.header::<[u8; 2]>(transport + TCP_DATA_OFFSET)?;
+        let words = offset >> 4;
         return Some(transport + 4 * usize::from(words));
     }
     Some(transport + UDP_LEN)

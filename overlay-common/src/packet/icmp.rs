@@ -1,4 +1,4 @@
-//! ICMP (RFC 792) and ICMPv6 (RFC 4443): what the gateway tells an endpoint.
+//! ICMP (RFC 792) and `ICMPv6` (RFC 4443): what the gateway tells an endpoint.
 
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
@@ -51,7 +51,7 @@ impl Problem {
         }
     }
 
-    /// The same of ICMPv6.
+    /// The same of `ICMPv6`.
     #[inline(always)]
     const fn v6(self) -> (u8, u8, u32) {
         match self {
@@ -93,7 +93,8 @@ pub fn error_v4<P: Packet + ?Sized>(
     if ip.proto == IPPROTO_ICMP {
         let offset = ETH_LEN + ipv4_header_len(&ip)?;
         // Queries and their answers; all else are errors.
-        if !matches!(packet.header::<u8>(offset)?, 0 | 8 | 13..=18) {
+        let [kind, _code] = packet.header::<[u8; 2]>(offset)?;
+        if !matches!(kind, 0 | 8 | 13..=18) {
             return None;
         }
     }
@@ -154,7 +155,7 @@ pub fn error_v6<P: Packet + ?Sized>(
             protocol: IPPROTO_ICMPV6,
             offset,
         } => {
-            let kind = packet.header::<u8>(offset)?;
+            let [kind, _code] = packet.header::<[u8; 2]>(offset)?;
             if kind < 128 || kind == REDIRECT_V6 {
                 return None;
             }

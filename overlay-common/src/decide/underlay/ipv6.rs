@@ -55,9 +55,8 @@ pub(super) fn read<P: Packet + ?Sized>(packet: &P, own: &IpKey) -> Option<Ip> {
     })
 }
 
-/// Finds UDP behind extension headers; `None` when there is none, or not in this fragment. Rare, so
-/// apart from its caller.
-#[inline(never)]
+/// Finds UDP behind extension headers; `None` when there is none, or not in this fragment.
+#[inline(always)]
 fn behind_extensions<P: Packet + ?Sized>(
     packet: &P,
     mut next_header: u8,
