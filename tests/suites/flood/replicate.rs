@@ -1,6 +1,7 @@
 //! Many peers, and a bounded rate.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
@@ -54,8 +55,14 @@ fn to_128_peers() -> Result<()> {
     let capture = Capture::start(&sink.netns, UNDERLAY, "udp dst port 4789", work)?;
     let last = ethernet(sender.mac, MacAddr::BROADCAST, b"once");
     reaches_each_once(&sender, &last, &[&far])?;
-    let rows = fields(&capture.stop()?, "frame contains \"once\"", &["ip.dst"])?;
-    let reached: BTreeSet<String> = rows.iter().map(|row| row[0].clone()).collect();
+    // tcpdump is given the time to read what has arrived.
+    until(CONVERGE, || {
+        let reached = receivers(&work.join("packets.pcap"))?.len();
+        ensure!(reached >= PEERS, "{reached} copies for {PEERS} peers");
+        Ok(())
+    })?;
+    let rows = receivers(&capture.stop()?)?;
+    let reached: BTreeSet<String> = rows.iter().cloned().collect();
     ensure!(
         reached == addresses && rows.len() == PEERS,
         "{} copies for {} of {PEERS} peers",
@@ -63,6 +70,12 @@ fn to_128_peers() -> Result<()> {
         reached.len()
     );
     Ok(())
+}
+
+/// Where each copy of the last frame went.
+fn receivers(file: &Path) -> Result<Vec<String>> {
+    let rows = fields(file, "frame contains \"once\"", &["ip.dst"])?;
+    Ok(rows.into_iter().flatten().collect())
 }
 
 #[test]
