@@ -178,10 +178,10 @@ unsafe extern "C" fn to_endpoint(index: u64, copies: *mut Copies) -> i64 {
     if ifindex == copies.sender {
         return 0;
     }
-    // SAFETY: the context pointer is valid while the program runs.
-    let error = unsafe { bpf_clone_redirect(copies.skb, ifindex, 0) };
-    // A device that is gone gets no copy, and the frame is as it was.
-    if error == 0 && copies.count {
+    // SAFETY: the context pointer is valid while the program runs. A device that is gone gets no
+    // copy, and the frame is as it was.
+    let sent = unsafe { bpf_clone_redirect(copies.skb, ifindex, 0) } == 0;
+    if sent && copies.count {
         verdict::count_sent(list.local_stats, copies.segments, copies.bytes);
     }
     0

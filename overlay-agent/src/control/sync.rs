@@ -180,14 +180,15 @@ impl Agent {
     /// Makes the host a member of the groups that its networks flood to, and of no others.
     async fn join_groups(&self, groups: &BTreeSet<IpAddr>, trust: Trust) -> Vec<Problem> {
         // Without the device there is nothing to be a member by.
-        let Ok(ifindex) = if_nametoindex(self.underlay.as_str()) else {
+        let underlay = self.underlay_watcher.subscribe().borrow().clone();
+        let Some(device) = underlay.link else {
             return Vec::new();
         };
-        let wanted = (ifindex, groups.clone());
+        let wanted = (device.ifindex, groups.clone());
         if trust == Trust::Memory && self.state().groups.as_ref() == Some(&wanted) {
             return Vec::new();
         }
-        let joined = group::set(&self.netlink, ifindex, groups).await;
+        let joined = group::set(&self.netlink, device.ifindex, groups).await;
         self.state().groups = joined.is_ok().then_some(wanted);
         joined.err().map_or_else(Vec::new, |error| {
             let error = anyhow::Error::from(error);

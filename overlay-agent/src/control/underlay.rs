@@ -46,7 +46,13 @@ impl Agent {
             self.vteps.send_replace(now.vteps);
         }
         match &now.link {
-            Some(link) => Ok(datapath.follow_underlay(link)?),
+            Some(link) => {
+                if datapath.follow_underlay(link)? {
+                    // The memberships went with the device.
+                    self.state().groups = None;
+                }
+                Ok(())
+            }
             None => Ok(()),
         }
     }

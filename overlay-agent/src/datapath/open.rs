@@ -163,10 +163,11 @@ impl Datapath {
         Ok(())
     }
 
-    /// Puts the programs of the underlay on its device again when that was made anew.
-    pub fn follow_underlay(&mut self, link: &Link) -> Result<(), DatapathError> {
+    /// Puts the programs of the underlay on its device again when that was made anew. Returns
+    /// whether it was.
+    pub fn follow_underlay(&mut self, link: &Link) -> Result<bool, DatapathError> {
         if link.ifindex == self.underlay {
-            return Ok(());
+            return Ok(false);
         }
         let undo = &mut Undo::default();
         attach_underlay(&mut self.ebpf, link, &self.paths, undo)?;
@@ -180,7 +181,7 @@ impl Datapath {
             underlay = link.name,
             "the underlay device was made anew: attached again"
         );
-        Ok(())
+        Ok(true)
     }
 
     pub fn paths(&self) -> &Paths {

@@ -52,6 +52,7 @@ pub const STALE: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xff]);
 /// At peer 4, which is reached over IPv6.
 pub const E: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xe]);
 pub const A_IP: [u8; 4] = [10, 0, 0, 1];
+pub const A_IP6: [u8; 16] = [0xfd; 16];
 pub const A2_IP: [u8; 4] = [10, 0, 0, 2];
 pub const B_IP: [u8; 4] = [10, 0, 0, 3];
 
@@ -283,6 +284,7 @@ pub(crate) fn world() -> World {
         mtu: 1450,
         mac: A,
         ip4: A_IP,
+        ip6: A_IP6,
         ..EndpointValue::default()
     };
     world.endpoints.insert(LOOPBACK, endpoint);

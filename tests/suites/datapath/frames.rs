@@ -3,7 +3,7 @@
 use etherparse::PacketBuilder;
 use overlay_common::net::MacAddr;
 
-use super::fixture::{A, A_IP, B, B_IP, PEER1_IP, PORT, VNI, VTEP_IP, v6};
+use super::fixture::{A, A_IP, A_IP6, B, B_IP, PEER1_IP, PORT, VNI, VTEP_IP, v6};
 
 /// The loopback device's own address: `BPF_PROG_TEST_RUN` takes frames for others for such.
 const LOOPBACK_MAC: [u8; 6] = [0; 6];
@@ -35,7 +35,7 @@ pub fn tcp(source: MacAddr, destination: MacAddr, payload: usize) -> Vec<u8> {
 pub fn udp6(source: MacAddr, destination: MacAddr) -> Vec<u8> {
     let mut frame = Vec::new();
     PacketBuilder::ethernet2(source.0, destination.0)
-        .ipv6([0xfd; 16], [0xfc; 16], 64)
+        .ipv6(A_IP6, [0xfc; 16], 64)
         .udp(1000, 2000)
         .write(&mut frame, &[0x5a; 100])
         .unwrap();

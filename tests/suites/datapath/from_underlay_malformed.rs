@@ -56,7 +56,10 @@ fn with_lengths(over: Over, ip: u16, udp: u16) -> Vec<u8> {
 fn outer_truncated_at_every_length() {
     for over in Over::BOTH {
         let frame = Tunnelled::default().over(over);
-        run((14..frame.len()).map(|len| {
+        // `BPF_PROG_TEST_RUN` takes nothing shorter than the IP header; what the decisions make of that
+        // is tested on the host.
+        let shortest = udp_at(over);
+        run((shortest..frame.len()).map(|len| {
             let cut = frame[..len].to_vec();
             if len < udp_at(over) + 8 {
                 // No port: nobody can say that it is VXLAN.

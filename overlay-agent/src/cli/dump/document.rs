@@ -87,6 +87,7 @@ pub(super) struct Tunnel {
     pub(super) source: IpAddr,
     pub(super) destination: IpAddr,
     pub(super) ifindex: u32,
+    pub(super) source_mac: MacAddr,
     /// `None` while the kernel has to find the next hop for each packet.
     pub(super) next_hop: Option<MacAddr>,
     pub(super) mtu: u32,
@@ -218,12 +219,13 @@ fn prefix(ip: IpAddr, bits: u32) -> String {
 }
 
 fn tunnel((&peer, value): (&u32, &TunnelValue)) -> Tunnel {
-    let [a, b, c, d, e, f, ..] = value.header;
+    let [a, b, c, d, e, f, g, h, i, j, k, l, ..] = value.header;
     Tunnel {
         peer,
         source: encap::source(value),
         destination: encap::destination(value),
         ifindex: value.ifindex,
+        source_mac: MacAddr([g, h, i, j, k, l]),
         next_hop: (value.flags & tunnel_flags::RESOLVED != 0)
             .then_some(MacAddr([a, b, c, d, e, f])),
         mtu: value.mtu,

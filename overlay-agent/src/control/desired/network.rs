@@ -8,6 +8,7 @@ use overlay_common::layout::{
     AllowedKey, EndpointValue, FdbKey, FdbValue, NeighborKey, NeighborValue, VniValue,
     endpoint_flags, fdb_flags, neighbor_flags, vni_flags,
 };
+use overlay_common::net::MacAddr;
 
 use super::members::Member;
 use super::{Local, World, floods, network_mtu};
@@ -71,9 +72,11 @@ fn vni_row(
     VniValue {
         flags: bit(options.internal, vni_flags::INTERNAL) | bit(options.vlan, vni_flags::VLAN),
         mtu: mtu.into(),
-        gateway_mac: has_gateway
-            .then(|| gateway_mac(record.vni))
-            .unwrap_or_default(),
+        gateway_mac: if has_gateway {
+            gateway_mac(record.vni)
+        } else {
+            MacAddr::default()
+        },
         ..floods::mode(record)
     }
 }

@@ -101,10 +101,10 @@ impl Peers {
     }
 
     pub(super) fn tunnels(&self, world: &World<'_>) -> BTreeMap<PeerIndex, TunnelValue> {
-        let tunnel = |(&index, end): (&PeerIndex, &PeerEnd)| {
-            Some((index, tunnel(world, end.address, end.port)?))
-        };
-        self.ends.iter().filter_map(tunnel).collect()
+        self.ends
+            .iter()
+            .filter_map(|(&index, end)| Some((index, tunnel(world, end.address, end.port)?)))
+            .collect()
     }
 
     /// Bytes that the longest outer headers in use take from an inner IP packet.
@@ -153,8 +153,8 @@ fn families(addresses: &[IpAddr]) -> &'static str {
     }
 }
 
-/// The outer headers to an address; `None` when there is no way to it, or this host has no address
-/// of its family.
+/// The outer headers to an address; `None` without a way to it and without an address of its
+/// family on this host.
 pub(super) fn tunnel(world: &World<'_>, address: IpAddr, port: u16) -> Option<TunnelValue> {
     let hop = world.next_hops.get(&address)?;
     let outer = world.outer;

@@ -19,7 +19,7 @@ const FRAGMENT_OFFSET: u16 = 0xfff8;
 
 /// Most extension headers that are looked behind; what has more goes to the stack all the same,
 /// only not counted.
-const MOST_EXTENSIONS: usize = 3;
+const MOST_EXTENSIONS: usize = 4;
 /// Most bytes that are looked through, which is what the programs have at hand.
 const FARTHEST: usize = 256;
 
