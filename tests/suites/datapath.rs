@@ -3,6 +3,7 @@
 
 pub(crate) mod case;
 pub(crate) mod fixture;
+mod flood;
 pub(crate) mod frames;
 mod from_endpoint;
 mod from_fallback;

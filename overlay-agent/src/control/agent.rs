@@ -64,8 +64,8 @@ pub(super) struct State {
     /// What the maps hold; `None` when that is not known.
     pub(super) actual: Option<Rows>,
     pub(super) peers: BTreeMap<PeerIndex, PeerEnd>,
-    /// Of the underlay, of which this host is a member; `None` when that is not known.
-    pub(super) groups: Option<BTreeSet<IpAddr>>,
+    /// Of the underlay, with the device that is a member of them; `None` when that is not known.
+    pub(super) groups: Option<(u32, BTreeSet<IpAddr>)>,
     pub(super) problems: Vec<Problem>,
     /// Devices of endpoints that the store does not know.
     pub(super) orphans: Vec<Problem>,

@@ -179,24 +179,21 @@ impl Agent {
 
     /// Makes the host a member of the groups that its networks flood to, and of no others.
     async fn join_groups(&self, groups: &BTreeSet<IpAddr>, trust: Trust) -> Vec<Problem> {
-        if trust == Trust::Memory && self.state().groups.as_ref() == Some(groups) {
-            return Vec::new();
-        }
-        let now = self.underlay_watcher.subscribe().borrow().clone();
-        let Some(device) = now.link else {
+        // Without the device there is nothing to be a member by.
+        let underlay = self.underlay_watcher.subscribe().borrow().clone();
+        let Some(device) = underlay.link else {
             return Vec::new();
         };
-        match group::set(&self.netlink, device.ifindex, groups).await {
-            Ok(()) => {
-                self.state().groups = Some(groups.clone());
-                Vec::new()
-            }
-            Err(error) => {
-                self.state().groups = None;
-                let error = anyhow::Error::from(error);
-                vec![Problem::NotApplied(format!("{error:#}"))]
-            }
+        let wanted = (device.ifindex, groups.clone());
+        if trust == Trust::Memory && self.state().groups.as_ref() == Some(&wanted) {
+            return Vec::new();
         }
+        let joined = group::set(&self.netlink, device.ifindex, groups).await;
+        self.state().groups = joined.is_ok().then_some(wanted);
+        joined.err().map_or_else(Vec::new, |error| {
+            let error = anyhow::Error::from(error);
+            vec![Problem::NotApplied(format!("{error:#}"))]
+        })
     }
 
     /// The peers' addresses as the store has them, to ask for the ways to them beforehand.

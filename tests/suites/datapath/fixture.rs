@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use aya::maps::{MapData, PerCpuArray, PerCpuHashMap, PerCpuValues};
+use aya::maps::{HashMap, MapData, PerCpuArray, PerCpuHashMap, PerCpuValues};
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader};
@@ -158,6 +158,17 @@ impl Programs {
         for index in 0..FALLBACK_ENTRIES {
             let zero = PerCpuValues::try_from(vec![0; cpus]).unwrap();
             fallbacks.set(index, zero, 0).unwrap();
+        }
+        self.reset_flood_clocks();
+    }
+
+    /// No network has flooded anything for a long time.
+    fn reset_flood_clocks(&mut self) {
+        let mut clocks: HashMap<_, u32, u64> =
+            HashMap::try_from(self.ebpf.map_mut(maps::FLOOD_CLOCKS).unwrap()).unwrap();
+        let networks: Vec<u32> = clocks.keys().map(Result::unwrap).collect();
+        for vni in networks {
+            clocks.remove(&vni).unwrap();
         }
     }
 

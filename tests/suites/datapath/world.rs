@@ -8,8 +8,8 @@ use aya::maps::{Array, HashMap};
 use aya::{Ebpf, Pod};
 use overlay_common::decide::Tables;
 use overlay_common::layout::{
-    AllowedKey, EndpointValue, FdbKey, FdbValue, NeighborKey, NeighborValue, PeerIndex, PeerValue,
-    TunnelValue, VniValue, Vtep,
+    AllowedKey, EndpointValue, FdbKey, FdbValue, FloodValue, NeighborKey, NeighborValue, PeerIndex,
+    PeerValue, TunnelValue, VniValue, Vtep,
 };
 use overlay_common::maps;
 use overlay_common::net::IpKey;
@@ -27,6 +27,7 @@ pub(crate) struct World {
     pub(crate) peers: BTreeMap<IpKey, PeerValue>,
     pub(crate) tunnels: BTreeMap<PeerIndex, TunnelValue>,
     pub(crate) vnis: BTreeMap<u32, VniValue>,
+    pub(crate) floods: BTreeMap<u32, FloodValue>,
     /// Prefix length (IPv4 prefixes are 96 bits longer than they are written) and prefix.
     pub(crate) allowed: BTreeMap<(u32, AllowedKey), u32>,
 }
@@ -49,6 +50,7 @@ impl World {
         hash(ebpf, maps::NEIGHBORS, &before.neighbors, &self.neighbors);
         hash(ebpf, maps::PEERS, &before.peers, &self.peers);
         hash(ebpf, maps::VNIS, &before.vnis, &self.vnis);
+        hash(ebpf, maps::FLOODS, &before.floods, &self.floods);
 
         let map = ebpf.map_mut(maps::ALLOWED).unwrap();
         let mut allowed: LpmTrie<_, AllowedKey, u32> = LpmTrie::try_from(map).unwrap();

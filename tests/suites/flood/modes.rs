@@ -58,7 +58,7 @@ impl Party {
                 udp_frame(sender, (nobody, [10, 42, 0, 200].into()), 7003)?,
             ),
             ("gratuitous ARP", self.arp(self.sender.ip.octets())),
-            ("ARP for an unknown address", self.arp([10, 42, 0, 201])),
+            ("ARP for an unknown address", self.arp([10, 43, 0, 1])),
         ])
     }
 

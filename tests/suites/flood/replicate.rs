@@ -1,6 +1,7 @@
 //! Many peers, and a bounded rate.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
@@ -39,20 +40,42 @@ fn to_128_peers() -> Result<()> {
         addresses.insert(ip);
     }
     let frame = ethernet(sender.mac, MacAddr::BROADCAST, b"to all");
+    // All of them are known, and the kernel has found their neighbours.
     until(CONVERGE, || {
-        let work = world.work.path();
-        let capture = Capture::start(&sink.netns, UNDERLAY, "udp dst port 4789", work)?;
-        // Which has the kernel find the neighbours, the first time.
         reaches_each_once(&sender, &frame, &[&far])?;
-        let rows = fields(&capture.stop()?, "eth.type == 0x88b5", &["ip.dst"])?;
-        let reached: BTreeSet<String> = rows.iter().map(|row| row[0].clone()).collect();
-        ensure!(
-            reached == addresses,
-            "{} of {PEERS} peers have a copy",
-            reached.len()
-        );
+        let metrics = host.metrics()?;
+        for n in 0..PEERS {
+            let labels = [("peer", &*format!("peer{n}")), ("direction", "tx")];
+            let sent = metrics.sum("overlay_peer_packets_total", &labels)?;
+            ensure!(sent.is_some_and(|sent| sent > 0.0), "nothing for peer {n}");
+        }
         Ok(())
-    })
+    })?;
+    let work = world.work.path();
+    let capture = Capture::start(&sink.netns, UNDERLAY, "udp dst port 4789", work)?;
+    let last = ethernet(sender.mac, MacAddr::BROADCAST, b"once");
+    reaches_each_once(&sender, &last, &[&far])?;
+    // tcpdump is given the time to read what has arrived.
+    until(CONVERGE, || {
+        let reached = receivers(&work.join("packets.pcap"))?.len();
+        ensure!(reached >= PEERS, "{reached} copies for {PEERS} peers");
+        Ok(())
+    })?;
+    let rows = receivers(&capture.stop()?)?;
+    let reached: BTreeSet<String> = rows.iter().cloned().collect();
+    ensure!(
+        reached == addresses && rows.len() == PEERS,
+        "{} copies for {} of {PEERS} peers",
+        rows.len(),
+        reached.len()
+    );
+    Ok(())
+}
+
+/// Where each copy of the last frame went.
+fn receivers(file: &Path) -> Result<Vec<String>> {
+    let rows = fields(file, "frame contains \"once\"", &["ip.dst"])?;
+    Ok(rows.into_iter().flatten().collect())
 }
 
 #[test]

@@ -1,3 +1,5 @@
+mod floods;
+
 use overlay_common::layout::{
     PeerValue, StatsKey, TunnelValue, endpoint_flags, fdb_flags, neighbor_flags, tunnel_flags,
     vni_flags,

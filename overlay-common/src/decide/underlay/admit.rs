@@ -83,7 +83,7 @@ pub fn admit<P: Packet + ?Sized, T: Tables>(
         Ok(FdbValue { ifindex, flags, .. }) => (Receivers::One { ifindex }, flags),
         Err(reason) => {
             let refusal = Refusal::new(reason, vni, peer);
-            (flooded(vni, reason, tables).ok_or(refusal)?, 0)
+            (flooded(vni, inner, reason, tables).ok_or(refusal)?, 0)
         }
     };
     Ok(Delivery {
@@ -104,8 +104,7 @@ fn receiver<P: Packet + ?Sized, T: Tables>(
     inner: Ethernet,
     tables: &T,
 ) -> Result<FdbValue, DropReason> {
-    let multicast = inner.destination.is_multicast();
-    let mac = if multicast {
+    let mac = if inner.destination.is_multicast() {
         arp_target(packet, offset, vni, inner, tables).ok_or(DropReason::FloodDisabled)?
     } else {
         inner.destination
@@ -113,22 +112,25 @@ fn receiver<P: Packet + ?Sized, T: Tables>(
     let Some(destination) = endpoint_of(tables, vni, mac) else {
         return Err(DropReason::UnknownDestination);
     };
-    match destination.ifindex {
-        // A question for an endpoint elsewhere is still a broadcast.
-        0 if multicast => Err(DropReason::FloodDisabled),
-        0 => Err(DropReason::NotLocal),
-        _ => Ok(destination),
+    if destination.ifindex == 0 {
+        return Err(DropReason::NotLocal);
     }
+    Ok(destination)
 }
 
-/// The receivers of a frame that is for nobody in particular, on a network that floods.
+/// The receivers of a frame that is not for one endpoint here, on a network that floods: all, unless
+/// it is unicast to an endpoint elsewhere. A question for one elsewhere is still a broadcast.
 #[inline(always)]
-fn flooded<T: Tables>(vni: u32, reason: DropReason, tables: &T) -> Option<Receivers> {
-    let spread = matches!(
-        reason,
-        DropReason::FloodDisabled | DropReason::UnknownDestination
-    );
-    let floods = spread && flood::mode(&tables.vni(vni)?) != FloodMode::Drop;
+fn flooded<T: Tables>(
+    vni: u32,
+    inner: Ethernet,
+    reason: DropReason,
+    tables: &T,
+) -> Option<Receivers> {
+    if reason == DropReason::NotLocal && !inner.destination.is_multicast() {
+        return None;
+    }
+    let floods = flood::mode(&tables.vni(vni)?) != FloodMode::Drop;
     floods.then_some(Receivers::Everyone { vni })
 }
 
