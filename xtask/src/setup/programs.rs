@@ -28,7 +28,7 @@ impl Program {
 }
 
 /// Everything that a suite may use.
-pub(crate) const ALL: [Program; 11] = [
+pub(crate) const ALL: [Program; 12] = [
     Program::IP,
     Program::BRIDGE,
     Program::new("tc", "iproute2"),
@@ -40,6 +40,7 @@ pub(crate) const ALL: [Program; 11] = [
     Program::new("tshark", "tshark"),
     Program::new("ethtool", "ethtool"),
     Program::new("pgrep", "procps"),
+    Program::new("bpftool", "bpftool"),
 ];
 
 /// Installs the packages of those that are not in `PATH`.
