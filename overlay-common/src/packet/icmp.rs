@@ -30,9 +30,15 @@ const REDIRECT_V6: u8 = 137;
 
 /// What is wrong with a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Problem {
-    /// Larger than `mtu` bytes of IP, which is all that fits.
-    TooBig { mtu: u32 },
+pub struct Problem {
+    pub kind: ProblemKind,
+    /// All that fits, in bytes of IP, for a packet that is too big; else 0.
+    pub mtu: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProblemKind {
+    TooBig,
     /// The TTL or hop limit ended.
     TimeExceeded,
     /// No way to the destination.
@@ -40,24 +46,41 @@ pub enum Problem {
 }
 
 impl Problem {
+    pub const TIME_EXCEEDED: Self = Self {
+        kind: ProblemKind::TimeExceeded,
+        mtu: 0,
+    };
+    pub const UNREACHABLE: Self = Self {
+        kind: ProblemKind::Unreachable,
+        mtu: 0,
+    };
+
+    #[inline(always)]
+    pub const fn too_big(mtu: u32) -> Self {
+        Self {
+            kind: ProblemKind::TooBig,
+            mtu,
+        }
+    }
+
     /// Type, code and second word of ICMP.
     #[inline(always)]
     const fn v4(self) -> (u8, u8, u32) {
-        match self {
+        match self.kind {
             // The next hop's MTU is the lower half (RFC 1191, section 4).
-            Self::TooBig { mtu } => (3, 4, mtu & 0xffff),
-            Self::TimeExceeded => (11, 0, 0),
-            Self::Unreachable => (3, 0, 0),
+            ProblemKind::TooBig => (3, 4, self.mtu & 0xffff),
+            ProblemKind::TimeExceeded => (11, 0, 0),
+            ProblemKind::Unreachable => (3, 0, 0),
         }
     }
 
     /// The same of `ICMPv6`.
     #[inline(always)]
     const fn v6(self) -> (u8, u8, u32) {
-        match self {
-            Self::TooBig { mtu } => (2, 0, mtu),
-            Self::TimeExceeded => (3, 0, 0),
-            Self::Unreachable => (1, 0, 0),
+        match self.kind {
+            ProblemKind::TooBig => (2, 0, self.mtu),
+            ProblemKind::TimeExceeded => (3, 0, 0),
+            ProblemKind::Unreachable => (1, 0, 0),
         }
     }
 }
@@ -93,7 +116,7 @@ pub fn error_v4<P: Packet + ?Sized>(
     if ip.proto == IPPROTO_ICMP {
         let offset = ETH_LEN + ipv4_header_len(&ip)?;
         // Queries and their answers; all else are errors.
-        let [kind, _code] = packet.header::<[u8; 2]>(offset)?;
+        let [kind, ..] = packet.header::<[u8; 4]>(offset)?;
         if !matches!(kind, 0 | 8 | 13..=18) {
             return None;
         }
@@ -155,7 +178,7 @@ pub fn error_v6<P: Packet + ?Sized>(
             protocol: IPPROTO_ICMPV6,
             offset,
         } => {
-            let [kind, _code] = packet.header::<[u8; 2]>(offset)?;
+            let [kind, ..] = packet.header::<[u8; 4]>(offset)?;
             if kind < 128 || kind == REDIRECT_V6 {
                 return None;
             }

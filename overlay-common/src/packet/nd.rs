@@ -35,16 +35,15 @@ pub struct Neighbor {
     pub kind: u8,
     pub source: [u8; 16],
     pub target: [u8; 16],
-    /// The sender's MAC as its option has it: source of a solicitation, target of an
-    /// advertisement.
-    pub mac: Option<MacAddr>,
 }
 
 impl Neighbor {
     /// The message at `offset` bytes of a frame. `None` when a receiver would discard it
-    /// (sections 7.1.1 and 7.1.2), the checksum aside, which changes nothing in what is asked.
+    /// (sections 7.1.1 and 7.1.2), the checksum aside, which changes nothing in what is asked; or when
+    /// it names a MAC other than the sender's as its own: source of a solicitation, target of an
+    /// advertisement.
     #[inline(always)]
-    pub fn read<P: Packet + ?Sized>(packet: &P, offset: usize) -> Option<Self> {
+    pub fn read<P: Packet + ?Sized>(packet: &P, offset: usize, sender: MacAddr) -> Option<Self> {
         let ip = packet.header::<Ipv6Hdr>(ETH_LEN)?;
         let head = packet.header::<[u8; 8]>(offset)?;
         let target = packet.header::<[u8; 16]>(offset + 8)?;
@@ -63,9 +62,9 @@ impl Neighbor {
         } else {
             TARGET_LINK_LAYER
         };
-        let mac = option(packet, offset + BODY_LEN, end, wanted)?;
+        let named = names(packet, offset + BODY_LEN, end, wanted, sender)?;
         if ip.src_addr == UNSPECIFIED
-            && (kind != SOLICITATION || mac.is_some() || !is_solicited_node(&ip.dst_addr))
+            && (kind != SOLICITATION || named || !is_solicited_node(&ip.dst_addr))
         {
             return None;
         }
@@ -73,7 +72,6 @@ impl Neighbor {
             kind,
             source: ip.src_addr,
             target,
-            mac,
         })
     }
 
@@ -126,36 +124,35 @@ impl Neighbor {
     }
 }
 
-/// The MAC in the first option of a kind among those from `at` to `end`. `None` when they are
-/// malformed, `Some(None)` when there is none of the kind.
+/// Whether the options from `at` to `end` name `mac` in one of a kind. `None` when they are
+/// malformed or name another.
 #[inline(always)]
-fn option<P: Packet + ?Sized>(
+fn names<P: Packet + ?Sized>(
     packet: &P,
     mut at: usize,
     end: usize,
-    wanted: u8,
-) -> Option<Option<MacAddr>> {
-    let mut mac = None;
+    kind: u8,
+    mac: MacAddr,
+) -> Option<bool> {
+    let mut named = false;
     for _ in 0..OPTIONS_MAX {
-        if at == end {
-            return Some(mac);
+        if at >= end {
+            break;
         }
-        let [kind, units, a, b, c, d, e, f] = packet.header::<[u8; 8]>(at)?;
-        if units == 0 {
+        let option = packet.header::<[u8; 8]>(at)?;
+        if option[1] == 0 {
             return None;
         }
-        if kind == wanted && mac.is_none() {
-            if units != 1 {
+        if option[0] == kind {
+            let [m0, m1, m2, m3, m4, m5] = mac.0;
+            if option != [kind, 1, m0, m1, m2, m3, m4, m5] {
                 return None;
             }
-            mac = Some(MacAddr([a, b, c, d, e, f]));
+            named = true;
         }
-        at += 8 * usize::from(units);
-        if at > end {
-            return None;
-        }
+        at += 8 * usize::from(option[1]);
     }
-    (at == end).then_some(mac)
+    (at == end).then_some(named)
 }
 
 /// Whether it is the group of everybody whose address ends alike (RFC 4291, section 2.7.1).

@@ -349,7 +349,7 @@ fn drops() {
             with_inner(arp(B, MacAddr::BROADCAST, 1, B_IP, B_IP)),
             VNI,
             1,
-            DropReason::FloodDisabled,
+            DropReason::NotLocal,
         ),
     ]);
 }
