@@ -14,6 +14,7 @@ mod harness;
 mod interop;
 mod isolation;
 mod mistakes;
+mod model;
 mod moves;
 mod overlay;
 mod ovs;

@@ -2,12 +2,13 @@
 //! vectors what the kernel's helpers make of them. The outer headers are written here once more,
 //! without the code under test.
 
-use overlay_common::decide::endpoint::{self, Forward};
-use overlay_common::decide::tunnel::{self, Path};
-use overlay_common::decide::underlay::{self, Outer};
+use overlay_common::decide::endpoint::{self, Forward, Sender};
+use overlay_common::decide::tunnel::{self, Offload, Path};
+use overlay_common::decide::underlay::{self, Change, Outer};
 use overlay_common::decide::{Refusal, guard};
-use overlay_common::layout::{DropKey, TunnelValue, fallback_index};
-use overlay_common::packet::OVERHEAD_V4;
+use overlay_common::layout::{DropKey, TunnelValue, fallback_index, tunnel_flags};
+use overlay_common::packet::ETH_LEN;
+use overlay_common::packet::arp::Arp;
 use overlay_common::{Direction, DropReason, FallbackCause};
 
 use crate::datapath::case::{NEXT, REDIRECT, SHOT, XDP_DROP, XDP_PASS};
@@ -69,7 +70,13 @@ pub(super) fn from_endpoint(world: &World, input: &Input) -> Outcome {
         return drop(Refusal::unattributed(DropReason::UnknownInterface));
     };
     let frame = &input.frame[..];
-    let (ethernet, forward) = match endpoint::forward(frame, endpoint, false, world) {
+    let sender = Sender {
+        ifindex: LOOPBACK,
+        endpoint,
+        tagged: false,
+        vtep: &world.vtep,
+    };
+    let (ethernet, forward) = match endpoint::forward(frame, &sender, world) {
         Ok(decision) => decision,
         Err(refusal) => return drop(refusal),
     };
@@ -79,28 +86,43 @@ pub(super) fn from_endpoint(world: &World, input: &Input) -> Outcome {
             outcome.count(stats, TX, input, frame.len());
             return outcome;
         }
-        Forward::Answer { arp, mac } => {
+        Forward::Answer { mac } => {
             let mut outcome = Outcome::unchanged(REDIRECT, input, Counters::new());
+            let arp = Arp::read(frame, ETH_LEN).expect("only ARP is answered");
             let reply = arp.reply(mac);
             outcome.frame[..reply.len()].copy_from_slice(&reply);
             return outcome;
         }
+        // No endpoint of these worlds is on a network that floods.
+        Forward::Flood => {
+            return drop(Refusal::new(DropReason::FloodDisabled, endpoint.vni, 0));
+        }
         Forward::Remote { peer, stats } => (peer, stats),
     };
     let tunnel = world.tunnels.get(&peer).unwrap_or(&TunnelValue::NONE);
-    let cause = match tunnel::path(frame, ethernet, input.segments.size, tunnel) {
+    let offload = Offload {
+        gso_size: input.segments.size,
+        tagged: false,
+    };
+    let cause = match tunnel::path(frame, ethernet, offload, tunnel) {
         Err(reason) => return drop(Refusal::new(reason, endpoint.vni, peer)),
         Ok(Path::Fallback(cause)) => Some(cause),
         Ok(Path::Fast) => kernel_refuses(input),
     };
     let mut outcome = match cause {
         Some(cause) => Outcome::fall_back(REDIRECT, input, Direction::Tx, cause),
-        None => Outcome {
-            verdict: REDIRECT,
-            frame: [&outer_v4(tunnel, endpoint.vni, frame.len()), frame].concat(),
-            port_at: Some(34),
-            counters: Counters::new(),
-        },
+        None => {
+            let tos = tunnel::traffic_class(frame, ethernet, tunnel);
+            let outer = outer(tunnel, endpoint.vni, frame.len(), tos);
+            let mut outcome = Outcome::unchanged(REDIRECT, input, Counters::new());
+            if tunnel.flags & tunnel_flags::RESOLVED == 0 {
+                let cause = FallbackCause::NoNeighbor;
+                outcome = Outcome::fall_back(REDIRECT, input, Direction::Tx, cause);
+            }
+            outcome.port_at = Some(outer.len() - 16);
+            outcome.frame = [&outer, frame].concat();
+            outcome
+        }
     };
     outcome.count(stats, TX, input, frame.len());
     outcome
@@ -116,25 +138,42 @@ pub(super) fn from_underlay(world: &World, input: &Input) -> Outcome {
     let vxlan = match underlay::classify(frame, &world.vtep) {
         Ok(Outer::Foreign) => return Outcome::unchanged(NEXT, input, Counters::new()),
         Ok(Outer::Fallback(cause)) => return fall_back(cause),
-        Ok(Outer::Vxlan(vxlan)) => vxlan,
+        Ok(Outer::Vxlan(vxlan)) if vxlan.is_for_us(world) => vxlan,
+        Ok(Outer::Vxlan(_)) => return Outcome::unchanged(NEXT, input, Counters::new()),
         Err(reason) => return drop(Refusal::unattributed(reason)),
     };
-    let delivery = match underlay::admit(frame, OVERHEAD_V4, &vxlan, world) {
+    if vxlan.has_checksum {
+        // Nobody verifies what comes from `BPF_PROG_TEST_RUN`.
+        return fall_back(FallbackCause::OuterChecksum);
+    }
+    let outer_len = vxlan.outer_len;
+    let delivery = match underlay::admit(frame, outer_len, &vxlan, &world.vtep, world) {
         Ok(delivery) => delivery,
         Err(refusal) => return drop(refusal),
     };
-    if let Err(cause) = underlay::decapsulable(frame, delivery.inner, input.segments.size != 0) {
-        return fall_back(cause);
-    }
+    let aggregate = input.segments.size != 0;
+    let strip = match underlay::decapsulable(frame, outer_len, &vxlan, &delivery, aggregate) {
+        Ok(Ok(strip)) => strip,
+        Ok(Err(cause)) => return fall_back(cause),
+        Err(refusal) => return drop(refusal),
+    };
     if let Some(cause) = kernel_refuses(input) {
         return fall_back(cause);
     }
     let mut outcome = Outcome {
         verdict: REDIRECT,
-        frame: frame[OVERHEAD_V4..].to_vec(),
+        frame: frame[outer_len..].to_vec(),
         port_at: None,
         counters: Counters::new(),
     };
+    match strip.change {
+        Change::None => {}
+        Change::V4 { tos, checksum } => {
+            outcome.frame[14..16].copy_from_slice(&tos);
+            outcome.frame[24..26].copy_from_slice(&checksum);
+        }
+        Change::V6 { traffic_class } => outcome.frame[14..16].copy_from_slice(&traffic_class),
+    }
     outcome.count(delivery.stats, RX, input, outcome.frame.len());
     outcome
 }
@@ -142,7 +181,8 @@ pub(super) fn from_underlay(world: &World, input: &Input) -> Outcome {
 pub(super) fn underlay_filter(world: &World, input: &Input) -> Outcome {
     let refusal = match underlay::classify(&input.frame[..], &world.vtep) {
         Ok(Outer::Foreign | Outer::Fallback(_)) => None,
-        Ok(Outer::Vxlan(vxlan)) => underlay::filter(&vxlan, world).err(),
+        Ok(Outer::Vxlan(vxlan)) if !vxlan.is_for_us(world) => None,
+        Ok(Outer::Vxlan(vxlan)) => underlay::filter(&vxlan, &world.vtep, world).err(),
         Err(reason) => Some(Refusal::unattributed(reason)),
     };
     match refusal {
@@ -175,12 +215,40 @@ fn is_for_another_host(frame: &[u8]) -> bool {
     is_unicast && frame[..6] != [0; 6]
 }
 
-/// Ethernet, IPv4, UDP and VXLAN in front of a frame of `len` bytes; the source port is zero.
-fn outer_v4(tunnel: &TunnelValue, vni: u32, len: usize) -> Vec<u8> {
-    let be = |len: usize| u16::try_from(len).expect("fits an IP packet").to_be_bytes();
+/// Ethernet, IP, UDP and VXLAN in front of a frame of `len` bytes; the source port is zero.
+fn outer(tunnel: &TunnelValue, vni: u32, len: usize, tos: u8) -> Vec<u8> {
+    let (mut outer, ports) = if tunnel.flags & tunnel_flags::IPV6 == 0 {
+        (ipv4(tunnel, len, tos), 34)
+    } else {
+        (ipv6(tunnel, len, tos), 54)
+    };
+    outer.extend([0, 0]);
+    outer.extend(&tunnel.header[ports + 2..ports + 4]);
+    outer.extend(be(len + 8 + 8));
+    outer.extend([0, 0, 8, 0, 0, 0]);
+    outer.extend((vni << 8).to_be_bytes());
+    outer
+}
+
+fn be(len: usize) -> [u8; 2] {
+    u16::try_from(len).expect("fits an IP packet").to_be_bytes()
+}
+
+fn ipv6(tunnel: &TunnelValue, len: usize, tos: u8) -> Vec<u8> {
     let header = &tunnel.header;
     let mut outer = header[..14].to_vec();
-    outer.extend([0x45, 0]);
+    outer.extend([0x60 | tos >> 4, tos << 4, 0, 0]);
+    outer.extend(be(len + 8 + 8));
+    outer.extend([17, header[21]]);
+    // Source and destination.
+    outer.extend(&header[22..54]);
+    outer
+}
+
+fn ipv4(tunnel: &TunnelValue, len: usize, tos: u8) -> Vec<u8> {
+    let header = &tunnel.header;
+    let mut outer = header[..14].to_vec();
+    outer.extend([0x45, tos]);
     outer.extend(be(len + 20 + 8 + 8));
     outer.extend([0, 0, 0x40, 0, header[22], 17, 0, 0]);
     // Source and destination.
@@ -191,10 +259,5 @@ fn outer_v4(tunnel: &TunnelValue, vni: u32, len: usize) -> Vec<u8> {
         .sum();
     let check = !(sum % 0xffff) as u16;
     outer[24..26].copy_from_slice(&check.to_be_bytes());
-    outer.extend([0, 0]);
-    outer.extend(&header[36..38]);
-    outer.extend(be(len + 8 + 8));
-    outer.extend([0, 0, 8, 0, 0, 0]);
-    outer.extend((vni << 8).to_be_bytes());
     outer
 }
