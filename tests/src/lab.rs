@@ -158,7 +158,7 @@ impl Station {
 #[derive(Debug)]
 pub struct Host {
     pub(crate) agent: Option<Daemon>,
-    /// What the agent is told to announce: `--advertise`, at most one of each family.
+    /// What the agent is told to announce (`--advertise`); empty: what it finds by itself.
     pub vteps: Vec<IpAddr>,
     pins: BpfDir,
     work: WorkDir,
@@ -172,7 +172,7 @@ impl Host {
         let work = WorkDir::new(&station.label)?;
         Ok(Self {
             agent: None,
-            vteps: vec![station.ip.into()],
+            vteps: Vec::new(),
             pins,
             work,
             station,

@@ -169,7 +169,7 @@ fn these_settings_do_not_fit() -> Result<()> {
             &["--underlay", "bare"],
             &[
                 "underlay device bare",
-                "no global IPv4 address",
+                "no global IPv4 or IPv6 address",
                 "give it one",
             ],
         ),

@@ -109,9 +109,19 @@ impl Routed {
 /// Not told that it forwards: the kernel's segmentation copes, at the price of retransmits.
 #[test]
 fn aggregates_leave_as_segments() -> Result<()> {
-    let routed = Routed::new(&[])?;
+    let routed = Routed::new(&["--allow-ip", CLIENT])?;
     let (retransmits, forwarding) = routed.send()?;
     println!("{BYTES} bytes: {retransmits} segments sent again");
     ensure!(forwarding == 0, "{forwarding} on the slow path");
+    Ok(())
+}
+
+/// Told that it forwards: the kernel takes the tunnel off, and its own marks with it.
+#[test]
+fn aggregates_for_a_router_take_the_slow_path() -> Result<()> {
+    let routed = Routed::new(&["--allow-ip", CLIENT, "--forwarding"])?;
+    let (retransmits, forwarding) = routed.send()?;
+    println!("{BYTES} bytes: {retransmits} segments sent again");
+    ensure!(forwarding > 0, "the fast path took all of it");
     Ok(())
 }

@@ -57,17 +57,17 @@ fn ipv6_inside() -> Result<()> {
         let container = world.host(n).container("six")?;
         let path = container.path();
         let path = path.to_str().context("path")?;
-        let ip = format!("fd00:8::{n}");
+        let ip = format!("fd00:8::1{n}");
         let base = ["endpoint", "add", "--network", "six", "--netns", path];
         let more = ["--ip", &ip, "--mac", mac];
         world.host(n).cli_ok(&[&base[..], &more].concat())?;
         netns.push(container);
     }
     for (here, (there, mac)) in [(0, ends[1]), (1, ends[0])] {
-        let ip = format!("fd00:8::{there}");
+        let ip = format!("fd00:8::1{there}");
         netns[here].ip(&["neigh", "add", &ip, "lladdr", mac, "dev", "eth0"])?;
     }
-    let ip = |n: usize| format!("fd00:8::{n}").parse::<std::net::IpAddr>();
+    let ip = |n: usize| format!("fd00:8::1{n}").parse::<std::net::IpAddr>();
     for (from, to) in [(1, 2), (2, 1)] {
         until(CONVERGE, || {
             let summary = ping(&netns[from - 1], ip(to)?, 1)?;
