@@ -1,7 +1,5 @@
 //! Congestion marks across a tunnel (RFC 6040).
 
-use super::checksum::fold;
-
 /// The ECN field: the two lower bits of the traffic class (RFC 3168, section 5).
 pub const MASK: u8 = 0b11;
 pub const NOT_ECT: u8 = 0b00;
@@ -43,18 +41,12 @@ pub const fn decapsulate(outer: u8, inner: u8) -> Merge {
     }
 }
 
-/// The checksum of an IPv4 header after one of its words changed (RFC 1624, equation 3).
-#[inline(always)]
-pub fn update_checksum(checksum: u16, before: u16, after: u16) -> u16 {
-    !fold(u32::from(!checksum) + u32::from(!before) + u32::from(after))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::packet::checksum::ipv4_sum;
+    use crate::packet::checksum::{fold, ipv4_sum, replace};
 
     /// Figure 4 of RFC 6040, row by row: inner, then the result under each outer mark in the
     /// order not-ECT, ECT(0), ECT(1), CE; `None` for a drop.
@@ -99,7 +91,7 @@ mod tests {
             let word = |header: &[u8; 20]| u16::from_be_bytes([header[0], header[1]]);
             let before = word(&header);
             header[1] = tos;
-            let updated = update_checksum(checksum, before, word(&header));
+            let updated = replace(checksum, before, word(&header));
             prop_assert_eq!(updated, !fold(ipv4_sum(&header)));
         }
     }

@@ -4,6 +4,7 @@ use super::admit::Delivery;
 use super::classify::Vxlan;
 use crate::decide::Refusal;
 use crate::layout::fdb_flags;
+use crate::packet::checksum::replace;
 use crate::packet::ecn::{self, Merge};
 use crate::packet::{
     ETH_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, IPPROTO_TCP, IPV4_LEN,
@@ -104,7 +105,7 @@ fn change<P: Packet + ?Sized>(
                 .header::<[u8; 2]>(ip + 10)
                 .ok_or(DropReason::Truncated)?;
             let tos = [first, (second & !ecn::MASK) | mark];
-            let checksum = ecn::update_checksum(
+            let checksum = replace(
                 u16::from_be_bytes(checksum),
                 u16::from_be_bytes(before),
                 u16::from_be_bytes(tos),
