@@ -11,6 +11,7 @@ mod error;
 pub mod object;
 mod open;
 mod paths;
+pub mod programs;
 pub mod rows;
 mod shape;
 mod sys;

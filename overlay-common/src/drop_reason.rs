@@ -100,6 +100,10 @@ labelled! {
         BadInner = 32 => "bad_inner",
         /// The outer destination is another network's multicast group.
         OuterDestination = 33 => "outer_destination",
+        /// The program for what is not plain unicast is not there.
+        NoProgram = 34 => "no_program",
+        /// The kernel did not let the question be turned into its answer.
+        AnswerFailed = 35 => "answer_failed",
     }
 }
 

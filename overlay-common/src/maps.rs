@@ -18,9 +18,10 @@ pub const VTEP: &str = "VTEP";
 pub const ALLOWED: &str = "ALLOWED";
 pub const FLOODS: &str = "FLOODS";
 pub const FLOOD_CLOCKS: &str = "FLOOD_CLOCKS";
+pub const PROGRAMS: &str = "PROGRAMS";
 
 /// Every pinned map.
-pub const ALL: [&str; 14] = [
+pub const ALL: [&str; 15] = [
     ENDPOINTS,
     FDB,
     NEIGHBORS,
@@ -35,6 +36,7 @@ pub const ALL: [&str; 14] = [
     ALLOWED,
     FLOODS,
     FLOOD_CLOCKS,
+    PROGRAMS,
 ];
 
 pub const MAX_ENDPOINTS: u32 = 4096;
@@ -54,5 +56,9 @@ pub const MAX_FLOODS: u32 = MAX_VNIS;
 pub const UNDERLAY_FILTER: &str = "underlay_filter";
 pub const FROM_UNDERLAY: &str = "from_underlay";
 pub const FROM_ENDPOINT: &str = "from_endpoint";
+/// What [`FROM_ENDPOINT`] goes on with where a frame is not plain unicast.
+pub const ENDPOINT_EXCEPTION: &str = "endpoint_exception";
+/// Its place in [`PROGRAMS`].
+pub const ENDPOINT_EXCEPTION_SLOT: u32 = 0;
 pub const FROM_FALLBACK: &str = "from_fallback";
 pub const TO_UNDERLAY: &str = "to_underlay";

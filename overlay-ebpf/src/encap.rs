@@ -1,15 +1,11 @@
-//! TC ingress on an endpoint's veth.
+//! TC ingress on an endpoint's veth: what is plain unicast.
 
 use aya_ebpf::programs::TcContext;
 use overlay_common::decide::Refusal;
 use overlay_common::decide::endpoint::{self, Forward, Sender};
-use overlay_common::net::MacAddr;
-use overlay_common::packet::ETH_LEN;
-use overlay_common::packet::arp::Arp;
 use overlay_common::{Direction, DropReason};
 
 use crate::access::SkbFrame;
-use crate::flood;
 use crate::maps::{self, KernelTables, TUNNELS};
 use crate::tunnel;
 use crate::verdict;
@@ -40,39 +36,28 @@ pub fn run(ctx: &TcContext) -> i32 {
             verdict::count_sent(stats, frame.segments(), frame.len());
             return verdict::redirect_peer(ifindex);
         }
-        Forward::Answer { mac } => {
-            return if answer(ctx, mac) {
-                verdict::redirect(ifindex)
-            } else {
-                drop(Refusal::new(DropReason::Truncated, vni, 0))
-            };
-        }
-        Forward::Flood => match flood::send(ctx, vni) {
-            Ok(Some(group)) => (group.peer, group.stats),
-            Ok(None) => return verdict::CONSUMED,
-            Err(reason) => return drop(Refusal::new(reason, vni, 0)),
-        },
         Forward::Remote { peer, stats } => (peer, stats),
+        Forward::Exception => return exception(ctx, vni),
     };
     let Some(tunnel) = TUNNELS.get(peer) else {
         return drop(Refusal::new(DropReason::NoRoute, vni, peer));
     };
     let (segments, bytes) = (frame.segments(), frame.len());
-    match tunnel::enter(ctx, &ethernet, tunnel, vni) {
-        Ok(tunnelled) => {
+    match tunnel::encapsulate(ctx, ethernet, tunnel, vni) {
+        Ok(Ok(tunnelled)) => {
             verdict::count_sent(stats, segments, bytes);
             verdict::transmit(tunnelled)
         }
+        // The frame is as it was: it takes the fallback path, or the sender is told.
+        Ok(Err(_)) | Err(DropReason::TooBig) => exception(ctx, vni),
         Err(reason) => drop(Refusal::new(reason, vni, peer)),
     }
 }
 
-/// Makes of an ARP request its answer. In a stack frame of its own, like all that makes headers: the
-/// stack is 512 bytes for all functions on the way together.
-#[inline(never)]
-fn answer(ctx: &TcContext, mac: MacAddr) -> bool {
-    let Some(arp) = Arp::read(&SkbFrame::new(ctx), ETH_LEN) else {
-        return false;
-    };
-    ctx.store(0, &arp.reply(mac), 0).is_ok()
+/// The rest of the frame's way is the second program's.
+#[inline(always)]
+fn exception(ctx: &TcContext, vni: u32) -> i32 {
+    maps::call_endpoint_exception(ctx);
+    let refusal = Refusal::new(DropReason::NoProgram, vni, 0);
+    verdict::drop(ctx, Direction::Tx, refusal)
 }

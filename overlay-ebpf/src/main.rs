@@ -11,13 +11,17 @@
 )]
 
 mod access;
+mod answer;
 mod decap;
 mod encap;
+mod exception;
 mod fallback;
 mod filter;
 mod flood;
 mod guard;
+mod icmp;
 mod maps;
+mod route;
 mod tunnel;
 mod verdict;
 
@@ -36,7 +40,7 @@ mod programs {
     use crate::decap::Decap;
     use crate::filter::Filter;
     use crate::verdict;
-    use crate::{decap, encap, fallback, filter, flood, guard};
+    use crate::{decap, encap, exception, fallback, filter, flood, guard};
 
     /// XDP on the underlay: junk is dropped before the kernel makes an skb of it.
     #[xdp]
@@ -65,6 +69,12 @@ mod programs {
     #[classifier]
     pub fn from_endpoint(ctx: TcContext) -> i32 {
         encap::run(&ctx)
+    }
+
+    /// The rest of `from_endpoint`, entered by a tail call: what is not plain unicast.
+    #[classifier]
+    pub fn endpoint_exception(ctx: TcContext) -> i32 {
+        exception::run(&ctx)
     }
 
     /// TC ingress on the collect-metadata vxlan device: what the fast path left to the kernel

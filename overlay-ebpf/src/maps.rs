@@ -1,9 +1,12 @@
 //! Every map and global of the object.
 
+use core::hint::black_box;
+
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::Key;
-use aya_ebpf::maps::{Array, HashMap, LpmTrie, PerCpuArray, PerCpuHashMap};
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, PerCpuArray, PerCpuHashMap, ProgramArray};
+use aya_ebpf::programs::TcContext;
 use overlay_common::decide::Tables;
 use overlay_common::layout::{
     AllowedKey, DropKey, EndpointValue, FALLBACK_ENTRIES, FdbKey, FdbValue, FloodValue,
@@ -59,6 +62,35 @@ static FLOODS: HashMap<u32, FloodValue> = HashMap::pinned(names::MAX_FLOODS, BPF
 #[map]
 static FLOOD_CLOCKS: HashMap<u32, u64> = HashMap::pinned(names::MAX_FLOODS, BPF_F_NO_PREALLOC);
 
+/// What `from_endpoint` goes on with. Pinned, because the kernel empties it when no process holds it
+/// any more.
+#[map]
+static PROGRAMS: ProgramArray = ProgramArray::pinned(1, 0);
+
+/// Goes on with [`names::ENDPOINT_EXCEPTION`]; returns only if that is not there.
+#[inline(always)]
+pub fn call_endpoint_exception(ctx: &TcContext) {
+    // SAFETY: the context is the one that the program was called with.
+    unsafe { PROGRAMS.tail_call(ctx, names::ENDPOINT_EXCEPTION_SLOT) }
+}
+
+/// Where answers are made, which are too long for the stack. Of this object alone.
+#[map]
+static SCRATCH: PerCpuArray<[u8; SCRATCH_LEN]> = PerCpuArray::with_max_entries(1, 0);
+
+const SCRATCH_LEN: usize = 128;
+
+/// `N` bytes of this CPU's, used by nobody else until the program ends: programs are not
+/// interrupted by one another.
+#[inline(always)]
+pub fn scratch<const N: usize>() -> Option<&'static mut [u8; N]> {
+    const { assert!(N <= SCRATCH_LEN) };
+    let bytes = SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: the element is this CPU's, at least as long, and stays mapped until the program
+    // ends; each program asks once.
+    Some(unsafe { &mut *bytes.cast::<[u8; N]>() })
+}
+
 /// The maps as [`overlay_common::decide`] sees them.
 pub struct KernelTables;
 
@@ -85,10 +117,17 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn allowed(&self, key: &AllowedKey) -> bool {
-        /// Bits of [`AllowedKey`].
-        const WHOLE: u32 = 160;
-        ALLOWED.get(Key::new(WHOLE, *key)).is_some()
+        is_allowed(key)
     }
+}
+
+/// In a stack frame of its own: few endpoints need it, and the key is long.
+#[inline(never)]
+fn is_allowed(key: &AllowedKey) -> bool {
+    /// Bits of [`AllowedKey`].
+    const WHOLE: u32 = 160;
+
+    ALLOWED.get(Key::new(WHOLE, *black_box(key))).is_some()
 }
 
 /// This host's tunnel ends. The kernel looks arrays up inline: this is no call.

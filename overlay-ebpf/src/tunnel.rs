@@ -47,31 +47,12 @@ pub fn enter(
     tunnel: &TunnelValue,
     vni: u32,
 ) -> Result<Tunnelled, DropReason> {
-    let (frame, ethernet) = (&SkbFrame::new(ctx), *ethernet);
-    let path = tunnel::path(frame, ethernet, frame.offload(), tunnel)?;
-    let traffic_class = tunnel::traffic_class(frame, ethernet, tunnel);
-    let cause = match path {
-        Path::Fast => {
-            let variable = Variable {
-                inner: ethernet,
-                inner_len: ctx.len() as u16,
-                vni,
-                source_port: source_port(flow_hash(ctx)),
-                traffic_class,
-            };
-            if put_headers(ctx, tunnel, &variable)? {
-                let ifindex = tunnel.ifindex;
-                return Ok(if tunnel.flags & tunnel_flags::RESOLVED == 0 {
-                    Tunnelled::Resolve { ifindex }
-                } else {
-                    Tunnelled::Transmit { ifindex }
-                });
-            }
-            FallbackCause::RoomRefused
-        }
-        Path::Fallback(cause) => cause,
+    let cause = match encapsulate(ctx, *ethernet, tunnel, vni)? {
+        Ok(tunnelled) => return Ok(tunnelled),
+        Err(cause) => cause,
     };
     let vtep = maps::vtep().ok_or(DropReason::FallbackFailed)?;
+    let traffic_class = tunnel::traffic_class(&SkbFrame::new(ctx), *ethernet, tunnel);
     fallback::mark(ctx, tunnel, vni, traffic_class).map_err(|_| DropReason::FallbackFailed)?;
     // SAFETY: the context pointer is valid while the program runs, and the field is writable.
     unsafe { (*ctx.skb.skb).mark = vtep.mark };
@@ -79,6 +60,37 @@ pub fn enter(
         ifindex: vtep.fallback_ifindex,
         cause,
     })
+}
+
+/// Outer headers, or why the fast path cannot make them; then the frame is as it was. A refusal says
+/// that it fits no path, and the frame is as it was, too, but after `EncapFailed`.
+#[inline(always)]
+pub fn encapsulate(
+    ctx: &TcContext,
+    ethernet: Ethernet,
+    tunnel: &TunnelValue,
+    vni: u32,
+) -> Result<Result<Tunnelled, FallbackCause>, DropReason> {
+    let frame = &SkbFrame::new(ctx);
+    if let Path::Fallback(cause) = tunnel::path(frame, ethernet, frame.offload(), tunnel)? {
+        return Ok(Err(cause));
+    }
+    let variable = Variable {
+        inner: ethernet,
+        inner_len: ctx.len() as u16,
+        vni,
+        source_port: source_port(flow_hash(ctx)),
+        traffic_class: tunnel::traffic_class(frame, ethernet, tunnel),
+    };
+    if !put_headers(ctx, tunnel, &variable)? {
+        return Ok(Err(FallbackCause::RoomRefused));
+    }
+    let ifindex = tunnel.ifindex;
+    Ok(Ok(if tunnel.flags & tunnel_flags::RESOLVED == 0 {
+        Tunnelled::Resolve { ifindex }
+    } else {
+        Tunnelled::Transmit { ifindex }
+    }))
 }
 
 /// Makes room after the Ethernet header for the outer headers and the inner Ethernet header, which

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::net::IpAddr;
 
-use aya::programs::{ProgramError, SchedClassifier, TcAttachType, Xdp};
+use aya::programs::{SchedClassifier, TcAttachType};
 use aya::{Ebpf, EbpfLoader};
 use overlay_common::layout::Vtep;
 use overlay_common::maps::{
@@ -17,6 +17,7 @@ use super::attach::{self, Hook, Undo};
 use super::error::{DatapathError, PinContext as _};
 use super::object::OBJECT;
 use super::paths::{self, Paths};
+use super::programs::{self, classifier, filter};
 use super::sys::PinnedLink;
 use super::tables::Tables;
 use super::xdp::{self, XdpMode};
@@ -173,7 +174,7 @@ impl Datapath {
         attach_underlay(&mut self.ebpf, link, &self.paths, undo)?;
         let filter = filter(&mut self.ebpf)?;
         if xdp::hook(self.mode, link).is_some() && filter.fd().is_err() {
-            load_program(UNDERLAY_FILTER, filter.load())?;
+            programs::load(UNDERLAY_FILTER, filter.load())?;
         }
         self.xdp = xdp::attach(filter, self.mode, link, &self.paths, undo)?;
         self.underlay = link.ifindex;
@@ -245,12 +246,10 @@ impl Loading<'_> {
     /// Everything that may be refused comes first: maps, then programs, then links.
     async fn run(&self, undo: &mut Undo) -> Result<Loaded, DatapathError> {
         let mut ebpf = self.load_maps(undo)?;
-        for name in [FROM_FALLBACK, FROM_UNDERLAY, TO_UNDERLAY, FROM_ENDPOINT] {
-            load_program(name, classifier(&mut ebpf, name)?.load())?;
-        }
+        programs::load_classifiers(&mut ebpf)?;
         let attach_xdp = xdp::hook(self.mode, &self.underlay).is_some();
         if attach_xdp {
-            load_program(UNDERLAY_FILTER, filter(&mut ebpf)?.load())?;
+            programs::load(UNDERLAY_FILTER, filter(&mut ebpf)?.load())?;
         }
         let mut tables = Tables::open(self.paths)?;
         let vtep = self.vtep(&tables)?;
@@ -365,29 +364,4 @@ impl Loading<'_> {
         }
         Ok(())
     }
-}
-
-fn load_program(
-    program: &'static str,
-    result: Result<(), ProgramError>,
-) -> Result<(), DatapathError> {
-    result.map_err(|source| DatapathError::Program {
-        program,
-        source: Box::new(source),
-    })
-}
-
-fn classifier<'a>(
-    ebpf: &'a mut Ebpf,
-    name: &'static str,
-) -> Result<&'a mut SchedClassifier, DatapathError> {
-    ebpf.program_mut(name)
-        .and_then(|program| program.try_into().ok())
-        .ok_or(DatapathError::NoProgram(name))
-}
-
-fn filter(ebpf: &mut Ebpf) -> Result<&mut Xdp, DatapathError> {
-    ebpf.program_mut(UNDERLAY_FILTER)
-        .and_then(|program| program.try_into().ok())
-        .ok_or(DatapathError::NoProgram(UNDERLAY_FILTER))
 }

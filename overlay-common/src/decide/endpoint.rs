@@ -1,13 +1,24 @@
 //! Frames that an endpoint of this host sends.
+//!
+//! [`forward`] decides the many: unicast IP from an address of the endpoint to an endpoint whose MAC is
+//! known. All else is an [`exception`], for which a second program has a stack of its own.
 
+mod exception;
+mod gateway;
+mod inspect;
+mod neighbor;
 mod source;
+
+pub use exception::{Exception, discovery, exception};
+
+use network_types::ip::Ipv6Hdr;
 
 use super::{Refusal, Tables, endpoint_of};
 use crate::DropReason;
-use crate::layout::{EndpointValue, NeighborKey, PeerIndex, Vtep, endpoint_flags, fdb_flags};
-use crate::net::{IpKey, MacAddr};
-use crate::packet::arp::{Arp, Operation};
-use crate::packet::{ETH_LEN, ETHERTYPE_ARP, ETHERTYPE_QINQ, ETHERTYPE_VLAN, Ethernet, Packet};
+use crate::layout::{EndpointValue, FdbValue, PeerIndex, Vtep, fdb_flags};
+use crate::packet::{
+    ETH_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, IPPROTO_TCP, IPPROTO_UDP, IPV6_LEN, Packet,
+};
 
 /// Where an endpoint's frame goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,10 +27,26 @@ pub enum Forward {
     Local { ifindex: u32, stats: u32 },
     /// Through the tunnel to a peer.
     Remote { peer: PeerIndex, stats: u32 },
-    /// Back to the sender, whose ARP request it is: the target is at `mac`.
-    Answer { mac: MacAddr },
-    /// To everybody on the network, as its flood mode has it.
-    Flood,
+    /// To be decided by [`exception`].
+    Exception,
+}
+
+impl Forward {
+    /// To the endpoint behind an entry of FDB.
+    #[inline(always)]
+    const fn to(entry: &FdbValue) -> Self {
+        if entry.ifindex == 0 {
+            Self::Remote {
+                peer: entry.peer,
+                stats: entry.stats,
+            }
+        } else {
+            Self::Local {
+                ifindex: entry.ifindex,
+                stats: entry.stats,
+            }
+        }
+    }
 }
 
 /// Who sends: what the programs know of a frame besides its bytes.
@@ -40,87 +67,55 @@ pub fn forward<P: Packet + ?Sized, T: Tables>(
     sender: &Sender<'_>,
     tables: &T,
 ) -> Result<(Ethernet, Forward), Refusal> {
-    let endpoint = sender.endpoint;
-    let vni = endpoint.vni;
-    let refuse = |reason| Err(Refusal::new(reason, vni, 0));
-
-    let Some(ethernet) = Ethernet::read(packet, 0) else {
-        return refuse(DropReason::Truncated);
-    };
-    if ethernet.source != endpoint.mac {
-        return refuse(DropReason::SourceMac);
+    let vni = sender.endpoint.vni;
+    let refusal = |reason| Refusal::new(reason, vni, 0);
+    let ethernet = own_frame(packet, sender).map_err(refusal)?;
+    let is_plain = !sender.tagged
+        && !ethernet.destination.is_multicast()
+        && match ethernet.ethertype {
+            ETHERTYPE_IPV4 => inspect::ipv4(packet, sender, tables).map(|()| true),
+            ETHERTYPE_IPV6 => is_plain_ipv6(packet, sender, tables),
+            _ => Ok(false),
+        }
+        .map_err(refusal)?;
+    if !is_plain {
+        return Ok((ethernet, Forward::Exception));
     }
-    let opaque = sender.tagged || matches!(ethernet.ethertype, ETHERTYPE_VLAN | ETHERTYPE_QINQ);
-    if opaque {
-        // Behind a tag is another link, of whose addresses the tables know nothing.
-        if endpoint.flags & endpoint_flags::VLAN == 0 {
-            return refuse(DropReason::Vlan);
-        }
-    } else if let Err(reason) = source::check(packet, ethernet, sender, tables) {
-        return refuse(reason);
-    }
-    if !opaque && ethernet.ethertype == ETHERTYPE_ARP {
-        let Some(arp) = Arp::read(packet, ETH_LEN) else {
-            return refuse(DropReason::BadArp);
-        };
-        if arp.sender_mac != endpoint.mac {
-            return refuse(DropReason::BadArp);
-        }
-        // RFC 5227, section 2.1.1: a probe is a request in nobody's name.
-        let probe = arp.sender_ip == [0; 4] && arp.operation == Operation::Request;
-        if !probe && !sender.owns_v4(arp.sender_ip, tables) {
-            return refuse(DropReason::SourceIp);
-        }
-        if arp.operation == Operation::Request {
-            return match answer(&arp, endpoint, tables) {
-                Some(mac) => Ok((ethernet, Forward::Answer { mac })),
-                None => not_unicast(ethernet, endpoint, DropReason::UnknownNeighbor),
-            };
-        }
-    }
-    if ethernet.destination.is_multicast() {
-        return not_unicast(ethernet, endpoint, DropReason::FloodDisabled);
-    }
-    let Some(entry) = endpoint_of(tables, vni, ethernet.destination) else {
-        return not_unicast(ethernet, endpoint, DropReason::UnknownDestination);
-    };
-    if entry.flags & fdb_flags::GATEWAY != 0 {
-        return refuse(DropReason::Unroutable);
-    }
-    let forward = if entry.ifindex == 0 {
-        Forward::Remote {
-            peer: entry.peer,
-            stats: entry.stats,
-        }
-    } else {
-        Forward::Local {
-            ifindex: entry.ifindex,
-            stats: entry.stats,
-        }
-    };
-    Ok((ethernet, forward))
+    Ok(match endpoint_of(tables, vni, ethernet.destination) {
+        Some(entry) if entry.flags & fdb_flags::GATEWAY == 0 => (ethernet, Forward::to(&entry)),
+        Some(_) | None => (ethernet, Forward::Exception),
+    })
 }
 
-/// A frame that no table has one receiver for: flooded where the network floods, else dropped.
+/// The frame's Ethernet header, if it names the endpoint's own MAC as its source.
 #[inline(always)]
-fn not_unicast(
-    ethernet: Ethernet,
-    endpoint: &EndpointValue,
-    reason: DropReason,
-) -> Result<(Ethernet, Forward), Refusal> {
-    if endpoint.flags & endpoint_flags::FLOODS == 0 {
-        return Err(Refusal::new(reason, endpoint.vni, 0));
+fn own_frame<P: Packet + ?Sized>(packet: &P, sender: &Sender<'_>) -> Result<Ethernet, DropReason> {
+    let ethernet = Ethernet::read(packet, 0).ok_or(DropReason::Truncated)?;
+    if ethernet.source != sender.endpoint.mac {
+        return Err(DropReason::SourceMac);
     }
-    Ok((ethernet, Forward::Flood))
+    Ok(ethernet)
 }
 
-/// Who has the target address; never the asker itself, whose probe for duplicates of its own
-/// address (RFC 5227) has to stay without answer.
+/// Whether it is TCP or UDP right behind the IPv6 header, from an address of the endpoint. All else
+/// wants a closer look.
 #[inline(always)]
-fn answer<T: Tables>(arp: &Arp, endpoint: &EndpointValue, tables: &T) -> Option<MacAddr> {
-    let neighbor = tables.neighbor(&NeighborKey {
-        vni: endpoint.vni,
-        ip: IpKey::v4(arp.target_ip),
-    })?;
-    (neighbor.mac != endpoint.mac).then_some(neighbor.mac)
+fn is_plain_ipv6<P: Packet + ?Sized, T: Tables>(
+    packet: &P,
+    sender: &Sender<'_>,
+    tables: &T,
+) -> Result<bool, DropReason> {
+    let ip = packet
+        .header::<Ipv6Hdr>(ETH_LEN)
+        .ok_or(DropReason::Truncated)?;
+    if ip.vcf[0] >> 4 != 6
+        || !matches!(ip.next_hdr, IPPROTO_TCP | IPPROTO_UDP)
+        || !sender.owns_v6(&ip.src_addr, tables)
+    {
+        return Ok(false);
+    }
+    if ip.next_hdr == IPPROTO_UDP {
+        source::refuse_vtep_v6(packet, ETH_LEN + IPV6_LEN, &ip, sender, tables)?;
+    }
+    Ok(true)
 }

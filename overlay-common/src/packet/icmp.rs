@@ -7,6 +7,8 @@ use super::ip::{
     IPPROTO_ICMP, IPPROTO_ICMPV6, Upper, ipv4_header_len, is_fragment, is_later_fragment, upper,
 };
 use super::{ETH_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, IPV4_LEN, IPV6_LEN, Packet};
+use crate::DropReason;
+use crate::layout::TunnelValue;
 use crate::net::MacAddr;
 
 /// Most bytes of the offending packet that are told back, in whole words: an IPv4 header with all
@@ -45,6 +47,18 @@ pub enum ProblemKind {
     Unreachable,
 }
 
+impl ProblemKind {
+    /// What a frame with this problem is counted under.
+    #[inline(always)]
+    pub const fn reason(self) -> DropReason {
+        match self {
+            Self::TooBig => DropReason::TooBig,
+            Self::TimeExceeded => DropReason::TimeExceeded,
+            Self::Unreachable => DropReason::Unroutable,
+        }
+    }
+}
+
 impl Problem {
     pub const TIME_EXCEEDED: Self = Self {
         kind: ProblemKind::TimeExceeded,
@@ -55,11 +69,13 @@ impl Problem {
         mtu: 0,
     };
 
+    /// Too big for a tunnel. The outer IP packet is as much larger than the inner one as its Ethernet
+    /// header, which does not count, is long, and the inner one, which does.
     #[inline(always)]
-    pub const fn too_big(mtu: u32) -> Self {
+    pub const fn too_big(tunnel: &TunnelValue) -> Self {
         Self {
             kind: ProblemKind::TooBig,
-            mtu,
+            mtu: tunnel.mtu.saturating_sub(tunnel.header_len),
         }
     }
 

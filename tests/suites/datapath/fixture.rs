@@ -8,9 +8,10 @@ use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader};
 use overlay_agent::datapath::object::OBJECT;
+use overlay_agent::datapath::programs::load_classifiers;
 use overlay_common::layout::{
     DropKey, EndpointValue, FALLBACK_ENTRIES, FdbKey, FdbValue, NeighborKey, NeighborValue,
-    PathStats, PeerValue, TunnelValue, VniValue, Vtep, fdb_flags, vni_flags,
+    PathStats, PeerValue, TunnelValue, VniValue, Vtep, fdb_flags, neighbor_flags, vni_flags,
 };
 use overlay_common::maps;
 use overlay_common::net::{IpKey, MacAddr};
@@ -55,6 +56,18 @@ pub const A_IP: [u8; 4] = [10, 0, 0, 1];
 pub const A_IP6: [u8; 16] = [0xfd; 16];
 pub const A2_IP: [u8; 4] = [10, 0, 0, 2];
 pub const B_IP: [u8; 4] = [10, 0, 0, 3];
+pub const A2_IP6: [u8; 16] = [0xfd, 0xa, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
+pub const B_IP6: [u8; 16] = [0xfd, 0xa, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3];
+/// The network's gateway. A2 and B have addresses on another subnet, too.
+pub const GATEWAY: MacAddr = MacAddr([2, 0x6f, 0x76, 1, 2, 3]);
+pub const GATEWAY_IP: [u8; 4] = [10, 0, 0, 254];
+pub const GATEWAY_IP6: [u8; 16] = [0xfd, 0xa, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xfe];
+pub const A2_FAR: [u8; 4] = [10, 0, 1, 2];
+pub const B_FAR: [u8; 4] = [10, 0, 1, 3];
+pub const A2_FAR6: [u8; 16] = [0xfd, 0xb, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
+pub const B_FAR6: [u8; 16] = [0xfd, 0xb, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3];
+/// Known, and its MAC is not: the tables are behind each other.
+pub const STALE_FAR: [u8; 4] = [10, 0, 1, 9];
 
 /// `BPF_PROG_TEST_RUN` runs on the loopback device, which is A's interface here.
 pub const LOOPBACK: u32 = 1;
@@ -96,15 +109,7 @@ impl Programs {
             .default_map_pin_directory(&bpffs.path)
             .load(OBJECT)
             .expect("load the object");
-        for name in [
-            maps::FROM_UNDERLAY,
-            maps::FROM_ENDPOINT,
-            maps::FROM_FALLBACK,
-            maps::TO_UNDERLAY,
-        ] {
-            let program: &mut SchedClassifier = ebpf.program_mut(name).unwrap().try_into().unwrap();
-            program.load().unwrap_or_else(|e| panic!("{name}: {e}"));
-        }
+        load_classifiers(&mut ebpf).unwrap_or_else(|error| panic!("{error:?}"));
         let filter: &mut Xdp = ebpf
             .program_mut(maps::UNDERLAY_FILTER)
             .unwrap()
@@ -279,12 +284,16 @@ pub(crate) fn world() -> World {
         };
         world.vnis.insert(vni, value);
     }
+    let network = world.vnis.get_mut(&VNI).expect("just made");
+    network.gateway_mac = GATEWAY;
     let endpoint = EndpointValue {
         vni: VNI,
         mtu: 1450,
         mac: A,
         ip4: A_IP,
+        gateway4: GATEWAY_IP,
         ip6: A_IP6,
+        gateway6: GATEWAY_IP6,
         ..EndpointValue::default()
     };
     world.endpoints.insert(LOOPBACK, endpoint);
@@ -310,13 +319,31 @@ pub(crate) fn world() -> World {
         };
         world.fdb.insert(FdbKey::new(VNI, mac), value);
     }
-    for (ip, mac) in [(A_IP, A), (A2_IP, A2), (B_IP, B)] {
-        let key = NeighborKey {
-            vni: VNI,
-            ip: IpKey::v4(ip),
-        };
-        world.neighbors.insert(key, NeighborValue { mac, flags: 0 });
+    for (ip, mac, flags) in [
+        (IpKey::v4(A_IP), A, 0),
+        (IpKey::v4(A2_IP), A2, 0),
+        (IpKey::v4(A2_FAR), A2, 0),
+        (IpKey::v4(B_IP), B, 0),
+        (IpKey::v4(B_FAR), B, 0),
+        (IpKey::v4(STALE_FAR), STALE, 0),
+        (IpKey::v4(GATEWAY_IP), GATEWAY, neighbor_flags::ROUTER),
+        (IpKey::v6(A_IP6), A, 0),
+        (IpKey::v6(A2_IP6), A2, 0),
+        (IpKey::v6(A2_FAR6), A2, 0),
+        (IpKey::v6(B_IP6), B, 0),
+        (IpKey::v6(B_FAR6), B, 0),
+        (IpKey::v6(GATEWAY_IP6), GATEWAY, neighbor_flags::ROUTER),
+    ] {
+        let key = NeighborKey { vni: VNI, ip };
+        world.neighbors.insert(key, NeighborValue { mac, flags });
     }
+    let gateway = FdbValue {
+        stats: LOCAL_SLOT,
+        vni: VNI,
+        flags: fdb_flags::GATEWAY,
+        ..FdbValue::default()
+    };
+    world.fdb.insert(FdbKey::new(VNI, GATEWAY), gateway);
     add_oddities(&mut world);
     world
 }

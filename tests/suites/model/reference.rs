@@ -2,13 +2,17 @@
 //! vectors what the kernel's helpers make of them. The outer headers are written here once more,
 //! without the code under test.
 
+mod exception;
+
 use overlay_common::decide::endpoint::{self, Forward, Sender};
 use overlay_common::decide::tunnel::{self, Offload, Path};
 use overlay_common::decide::underlay::{self, Change, Outer};
 use overlay_common::decide::{Refusal, guard};
-use overlay_common::layout::{DropKey, TunnelValue, fallback_index, tunnel_flags};
-use overlay_common::packet::ETH_LEN;
-use overlay_common::packet::arp::Arp;
+use overlay_common::layout::{
+    DropKey, EndpointValue, PeerIndex, TunnelValue, fallback_index, tunnel_flags,
+};
+use overlay_common::packet::Ethernet;
+use overlay_common::packet::icmp::Problem;
 use overlay_common::{Direction, DropReason, FallbackCause};
 
 use crate::datapath::case::{NEXT, REDIRECT, SHOT, XDP_DROP, XDP_PASS};
@@ -80,32 +84,56 @@ pub(super) fn from_endpoint(world: &World, input: &Input) -> Outcome {
         Ok(decision) => decision,
         Err(refusal) => return drop(refusal),
     };
-    let (peer, stats) = match forward {
-        Forward::Local { stats, .. } => {
-            let mut outcome = Outcome::unchanged(REDIRECT, input, Counters::new());
-            outcome.count(stats, TX, input, frame.len());
-            return outcome;
+    match forward {
+        Forward::Local { stats, .. } => local(stats, input),
+        Forward::Remote { peer, stats } => {
+            let remote = Remote {
+                endpoint,
+                peer,
+                stats,
+            };
+            to_peer(world, input, ethernet, &remote)
         }
-        Forward::Answer { mac } => {
-            let mut outcome = Outcome::unchanged(REDIRECT, input, Counters::new());
-            let arp = Arp::read(frame, ETH_LEN).expect("only ARP is answered");
-            let reply = arp.reply(mac);
-            outcome.frame[..reply.len()].copy_from_slice(&reply);
-            return outcome;
-        }
-        // No endpoint of these worlds is on a network that floods.
-        Forward::Flood => {
-            return drop(Refusal::new(DropReason::FloodDisabled, endpoint.vni, 0));
-        }
-        Forward::Remote { peer, stats } => (peer, stats),
-    };
+        Forward::Exception => exception::endpoint(world, input, &sender),
+    }
+}
+
+/// To an endpoint of this host.
+fn local(stats: u32, input: &Input) -> Outcome {
+    let mut outcome = Outcome::unchanged(REDIRECT, input, Counters::new());
+    outcome.count(stats, TX, input, input.frame.len());
+    outcome
+}
+
+/// Whose frame goes to which peer.
+struct Remote<'a> {
+    endpoint: &'a EndpointValue,
+    peer: PeerIndex,
+    stats: u32,
+}
+
+fn to_peer(world: &World, input: &Input, ethernet: Ethernet, remote: &Remote<'_>) -> Outcome {
+    let Remote {
+        endpoint,
+        peer,
+        stats,
+    } = *remote;
+    let frame = &input.frame[..];
     let tunnel = world.tunnels.get(&peer).unwrap_or(&TunnelValue::NONE);
     let offload = Offload {
         gso_size: input.segments.size,
         tagged: false,
     };
     let cause = match tunnel::path(frame, ethernet, offload, tunnel) {
-        Err(reason) => return drop(Refusal::new(reason, endpoint.vni, peer)),
+        Err(DropReason::TooBig) => {
+            let problem = Problem::too_big(tunnel);
+            let refusal = Refusal::new(DropReason::TooBig, endpoint.vni, peer);
+            return exception::told(world, input, endpoint, refusal, problem);
+        }
+        Err(reason) => {
+            let refusal = Refusal::new(reason, endpoint.vni, peer);
+            return Outcome::drop(SHOT, input, Direction::Tx, refusal);
+        }
         Ok(Path::Fallback(cause)) => Some(cause),
         Ok(Path::Fast) => kernel_refuses(input),
     };
