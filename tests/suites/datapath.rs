@@ -2,6 +2,7 @@
 //! that moved, all others standing still.
 
 pub(crate) mod case;
+mod endpoint_exception;
 pub(crate) mod fixture;
 mod flood;
 pub(crate) mod frames;

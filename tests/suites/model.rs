@@ -39,6 +39,14 @@ fn from_endpoint_is_as_the_model_says() {
         DropReason::UnknownDestination,
         DropReason::NoRoute,
         DropReason::TooBig,
+        DropReason::SourceIp,
+        DropReason::BadInner,
+        DropReason::BadNeighbor,
+        DropReason::Mpls,
+        DropReason::RouterAdvertisement,
+        DropReason::TimeExceeded,
+        DropReason::Unroutable,
+        DropReason::VtepPort,
     ]);
     seen.demand_fallbacks(&[FallbackCause::InnerNotIp, FallbackCause::RoomRefused]);
     seen.demand(Seen::CHANGED, "encapsulated or answered");

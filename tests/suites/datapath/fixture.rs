@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use aya::maps::{HashMap, MapData, PerCpuArray, PerCpuHashMap, PerCpuValues};
+use aya::maps::{HashMap, MapData, PerCpuArray, PerCpuHashMap, PerCpuValues, ProgramArray};
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader};
@@ -175,6 +175,14 @@ impl Programs {
         for vni in networks {
             clocks.remove(&vni).unwrap();
         }
+    }
+
+    /// Takes away what `from_endpoint` goes on with.
+    pub fn remove_exception_program(&mut self) {
+        let map = self.ebpf.map_mut(maps::PROGRAMS).unwrap();
+        ProgramArray::try_from(map)
+            .and_then(|mut programs| programs.clear_index(&maps::ENDPOINT_EXCEPTION_SLOT))
+            .unwrap();
     }
 
     pub fn remove_endpoint(&mut self) {

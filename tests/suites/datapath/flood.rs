@@ -118,7 +118,7 @@ fn unaddressed() -> Vec<(&'static str, Vec<u8>, DropReason)> {
         (
             "gratuitous ARP",
             arp(A, MacAddr::BROADCAST, 1, A_IP, A_IP),
-            DropReason::UnknownNeighbor,
+            DropReason::FloodDisabled,
         ),
     ]
 }

@@ -232,7 +232,7 @@ fn drops() {
             "ARP for its own address",
             arp(A, MacAddr::BROADCAST, 1, [0; 4], A_IP),
             0,
-            DropReason::UnknownNeighbor,
+            DropReason::FloodDisabled,
         ),
         drop(
             "broadcast",
@@ -258,19 +258,6 @@ fn drops() {
             3,
             DropReason::NoRoute,
         ),
-        drop(
-            "one byte too big for the underlay",
-            udp(A, B, 1450 - 28 + 1),
-            1,
-            DropReason::TooBig,
-        ),
-        drop(
-            "aggregate whose segments are too big",
-            tcp(A, B, 2900),
-            1,
-            DropReason::TooBig,
-        )
-        .aggregate(1450 - 40 + 1),
     ]);
 }
 

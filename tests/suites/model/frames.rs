@@ -8,25 +8,33 @@ use rand::seq::IndexedRandom as _;
 
 use super::mutate;
 use crate::datapath::fixture::{
-    A, A_IP, A2, A2_IP, B, B_IP, C, D, OTHER_VNI, PEER1_IP, PEER2_IP, PEER3_IP, PORT, VNI, VTEP_IP,
+    A, A_IP, A_IP6, A2, A2_FAR, A2_FAR6, A2_IP, A2_IP6, B, B_FAR, B_FAR6, B_IP, B_IP6, C, D,
+    GATEWAY, GATEWAY_IP, GATEWAY_IP6, OTHER_VNI, PEER1_IP, PEER2_IP, PEER3_IP, PORT, STALE_FAR,
+    VNI, VTEP_IP,
 };
 use crate::datapath::frames::{Tunnelled, arp, ethernet};
 
-const MACS: [MacAddr; 9] = [
+const MACS: [MacAddr; 11] = [
     A,
     A2,
     B,
     C,
     D,
+    GATEWAY,
+    GATEWAY,
     MacAddr::BROADCAST,
     MacAddr([1, 0, 0x5e, 0, 0, 1]),
     MacAddr([0x33, 0x33, 0, 0, 0, 1]),
     MacAddr([2; 6]),
 ];
-const IPS: [[u8; 4]; 8] = [
+const IPS: [[u8; 4]; 12] = [
     A_IP,
     A2_IP,
     B_IP,
+    A2_FAR,
+    B_FAR,
+    STALE_FAR,
+    GATEWAY_IP,
     [10, 0, 0, 99],
     PEER1_IP,
     VTEP_IP,
@@ -104,8 +112,23 @@ fn ipv6(rng: &mut StdRng, source: MacAddr, destination: MacAddr) -> Vec<u8> {
     let link_local = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xfe, 0, 0, 0xa];
     let mut all_nodes = [0; 16];
     (all_nodes[0], all_nodes[1], all_nodes[15]) = (0xff, 2, 1);
-    let ips = [[0xfd; 16], [0xfc; 16], link_local, all_nodes, [0; 16]];
-    let (from, to) = (*ips.choose(rng).unwrap(), *ips.choose(rng).unwrap());
+    let ips = [
+        A_IP6,
+        A2_IP6,
+        B_IP6,
+        A2_FAR6,
+        B_FAR6,
+        GATEWAY_IP6,
+        [0xfc; 16],
+        link_local,
+        all_nodes,
+        [0; 16],
+    ];
+    let (from, to) = (mostly(rng, A_IP6, &ips), *ips.choose(rng).unwrap());
+    if rng.random_bool(0.2) {
+        let target = *ips.choose(rng).unwrap();
+        return discovery(rng, [source, destination], [from, to], target);
+    }
     let hops = mostly(rng, 64, &[0, 1, 255]);
     let packet = PacketBuilder::ethernet2(source.0, destination.0).ipv6(from, to, hops);
     let payload = payload(rng);
@@ -115,6 +138,7 @@ fn ipv6(rng: &mut StdRng, source: MacAddr, destination: MacAddr) -> Vec<u8> {
             .tcp(rng.random(), 80, rng.random(), 1000)
             .write(&mut frame, &payload),
         1 => packet.udp(rng.random(), 2000).write(&mut frame, &payload),
+        2 if rng.random() => packet.icmpv6_echo_request(1, 2).write(&mut frame, &payload),
         // Router and neighbour discovery are 133 to 137.
         2 => packet
             .icmpv6_raw(rng.random_range(128..138), 0, [0; 4])
@@ -134,6 +158,30 @@ fn ipv6(rng: &mut StdRng, source: MacAddr, destination: MacAddr) -> Vec<u8> {
         }
     }
     .unwrap();
+    frame
+}
+
+/// A neighbour solicitation or advertisement, well-formed most of the time.
+fn discovery(
+    rng: &mut StdRng,
+    [source, destination]: [MacAddr; 2],
+    [from, to]: [[u8; 16]; 2],
+    target: [u8; 16],
+) -> Vec<u8> {
+    let solicits = rng.random_bool(0.7);
+    let (kind, option) = if solicits { (135, 1) } else { (136, 2) };
+    let mut rest = target.to_vec();
+    if rng.random_bool(0.8) {
+        rest.extend([mostly(rng, option, &[1, 2, 14]), mostly(rng, 1, &[0, 2])]);
+        rest.extend(mostly(rng, source, &MACS).0);
+    }
+    let hops = mostly(rng, 255, &[64, 1]);
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2(source.0, destination.0)
+        .ipv6(from, to, hops)
+        .icmpv6_raw(kind, 0, [0; 4])
+        .write(&mut frame, &rest)
+        .unwrap();
     frame
 }
 
