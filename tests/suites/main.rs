@@ -10,6 +10,7 @@ mod datapath;
 mod faults;
 mod flood;
 mod footprint;
+mod gateway;
 mod harness;
 mod interop;
 mod isolation;

@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use super::Owner;
 use super::link::Link;
+use super::mtu;
 use super::netlink::{Attempt as _, Netlink, NetlinkError};
 use super::netns::Netns;
 pub use super::netns::NetnsError;
@@ -164,7 +165,7 @@ async fn create_pair(
         .build();
     let pair = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
         .name(new.device)
-        .mtu(new.mtu)
+        .mtu(mtu::host_side(new.mtu))
         .set_info_data(InfoData::Veth(InfoVeth::Peer(container)))
         .build();
     let added = netlink.handle.link().add(pair).execute().await.attempt(|| {

@@ -19,8 +19,20 @@ use super::netns::Netns;
 /// Where namespaces have names: those of `ip netns`, of Docker, of CNI runtimes.
 const NAMED: [&str; 2] = ["/run/netns", "/run/docker/netns"];
 
-/// Gives both ends of an endpoint's pair an MTU in bytes. The container's end goes first: a host
-/// side with the smaller MTU drops what is larger without a word.
+/// Largest MTU of a device (`IP_MAX_MTU` of the kernel).
+const LARGEST: u32 = 65_535;
+/// How much larger than an endpoint's the MTU of its host side is.
+const MARGIN: u32 = 32_768;
+
+/// MTU of the host side of an endpoint whose own is `mtu`. The kernel drops what is larger without a
+/// word, before a program sees it and can tell the sender what fits. That it still follows from the
+/// endpoint's says whether that has been set.
+pub(super) const fn host_side(mtu: u32) -> u32 {
+    let wanted = mtu.saturating_add(MARGIN);
+    if wanted < LARGEST { wanted } else { LARGEST }
+}
+
+/// Gives an endpoint an MTU in bytes. Its own end goes first.
 ///
 /// Returns whether it was another; `false` also when the device is gone.
 ///
@@ -35,7 +47,7 @@ pub async fn set(
     let Some(link) = ours(netlink, owner, device).await? else {
         return Ok(false);
     };
-    if link.mtu == mtu {
+    if link.mtu == host_side(mtu) {
         return Ok(false);
     }
     let missing = || EndpointError::NoNamespace(device.to_owned());
@@ -44,7 +56,9 @@ pub async fn set(
     let inside = netns.netlink()?;
     let name = format!("{device} in the container");
     inside.set_mtu(far_end.ifindex, &name, mtu).await?;
-    netlink.set_mtu(link.ifindex, device, mtu).await?;
+    netlink
+        .set_mtu(link.ifindex, device, host_side(mtu))
+        .await?;
     Ok(true)
 }
 

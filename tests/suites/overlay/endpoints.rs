@@ -176,7 +176,7 @@ fn the_mtu_follows_the_underlay() -> Result<()> {
     until(CONVERGE, || {
         let inside = mtu(&one.netns, "eth0")?;
         let outside = mtu(world.host(1).netns(), &device)?;
-        ensure!(inside == "1350" && outside == "1350", "{inside} {outside}");
+        ensure!(inside == "1350" && outside == "34118", "{inside} {outside}");
         Ok(())
     })?;
     ensure!(
