@@ -15,7 +15,7 @@ use super::fixture::{
     GATEWAY, GATEWAY_IP, GATEWAY_IP6, PORT, Programs, Run, STALE_FAR, VNI, VTEP_IP, dropped, sent,
     v6,
 };
-use super::frames::{ethernet, tcp, udp};
+use super::frames::{ethernet, link_layer, nd, solicited_node, tcp, udp};
 
 const NOBODY_IP6: [u8; 16] = [0xfd, 0xa, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x99];
 const UNSPECIFIED: [u8; 16] = [0; 16];
@@ -33,44 +33,16 @@ fn classify(programs: &Programs, case: &Case) -> Run {
     programs.classify(FROM_ENDPOINT, &case.frame, case.gso_size)
 }
 
-fn solicited_node(target: [u8; 16]) -> [u8; 16] {
-    let mut group = [0; 16];
-    (group[0], group[1], group[11], group[12]) = (0xff, 2, 1, 0xff);
-    group[13..].copy_from_slice(&target[13..]);
-    group
-}
-
-/// `ICMPv6` of neighbour discovery: type, flags and what is behind them.
-fn nd(
-    [source, destination]: [MacAddr; 2],
-    [from, to]: [[u8; 16]; 2],
-    kind: u8,
-    flags: u8,
-    rest: &[u8],
-) -> Vec<u8> {
-    let mut frame = Vec::new();
-    PacketBuilder::ethernet2(source.0, destination.0)
-        .ipv6(from, to, 255)
-        .icmpv6_raw(kind, 0, [flags, 0, 0, 0])
-        .write(&mut frame, rest)
-        .unwrap();
-    frame
-}
-
-fn option(kind: u8, mac: MacAddr) -> Vec<u8> {
-    [&[kind, 1], &mac.0[..]].concat()
-}
-
 /// A's question who has `target`.
 fn solicitation(target: [u8; 16]) -> Vec<u8> {
-    let rest = [&target[..], &option(1, A)].concat();
+    let rest = [&target[..], &link_layer(1, A)].concat();
     let ends = [A_IP6, solicited_node(target)];
     nd([A, SOLICITED_MAC], ends, 135, 0, &rest)
 }
 
 /// The answer that A gets. Flags: 0x80 router, 0x40 solicited, 0x20 override.
 fn advertisement(mac: MacAddr, target: [u8; 16], flags: u8) -> Vec<u8> {
-    let rest = [&target[..], &option(2, mac)].concat();
+    let rest = [&target[..], &link_layer(2, mac)].concat();
     nd([mac, A], [target, A_IP6], 136, flags, &rest)
 }
 
@@ -91,20 +63,20 @@ fn answers_for_neighbors() {
         nd([A, SOLICITED_MAC], ends, 135, 0, &target)
     };
     let to_all = {
-        let rest = [&A2_IP6[..], &option(2, A2)].concat();
+        let rest = [&A2_IP6[..], &link_layer(2, A2)].concat();
         nd([A2, ALL_NODES_MAC], [A2_IP6, ALL_NODES], 136, 0x20, &rest)
     };
     let by_unicast = {
-        let rest = [&B_IP6[..], &option(1, A)].concat();
+        let rest = [&B_IP6[..], &link_layer(1, A)].concat();
         nd([A, B], [A_IP6, B_IP6], 135, 0, &rest)
     };
     let from_link_local = {
-        let rest = [&B_IP6[..], &option(1, A)].concat();
+        let rest = [&B_IP6[..], &link_layer(1, A)].concat();
         let ends = [link_local(0xa), solicited_node(B_IP6)];
         nd([A, SOLICITED_MAC], ends, 135, 0, &rest)
     };
     let to_link_local = {
-        let rest = [&B_IP6[..], &option(2, B)].concat();
+        let rest = [&B_IP6[..], &link_layer(2, B)].concat();
         nd([B, A], [B_IP6, link_local(0xa)], 136, 0x60, &rest)
     };
     run(vec![
@@ -149,7 +121,7 @@ fn answers_for_neighbors() {
                 [A_IP6, ALL_NODES],
                 136,
                 0x20,
-                &[&A_IP6[..], &option(2, A)].concat(),
+                &[&A_IP6[..], &link_layer(2, A)].concat(),
             ),
             DropReason::FloodDisabled,
         ),
@@ -160,7 +132,7 @@ fn answers_for_neighbors() {
 fn refuses_false_neighbors() {
     let drop = |what, frame, reason| Case::new(what, frame, SHOT, dropped(VNI, 0, Tx, reason));
     let announce = |target: [u8; 16], mac| {
-        let rest = [&target[..], &option(2, mac)].concat();
+        let rest = [&target[..], &link_layer(2, mac)].concat();
         nd([A, ALL_NODES_MAC], [A_IP6, ALL_NODES], 136, 0x20, &rest)
     };
     let with = |change: fn(&mut Vec<u8>)| {

@@ -67,6 +67,36 @@ pub fn arp(
     ethernet(source, destination, 0x0806, &body)
 }
 
+/// The group of everybody whose address ends like `target`.
+pub fn solicited_node(target: [u8; 16]) -> [u8; 16] {
+    let mut group = [0; 16];
+    (group[0], group[1], group[11], group[12]) = (0xff, 2, 1, 0xff);
+    group[13..].copy_from_slice(&target[13..]);
+    group
+}
+
+/// `ICMPv6` of neighbour discovery: type, flags and what is behind them.
+pub fn nd(
+    [source, destination]: [MacAddr; 2],
+    [from, to]: [[u8; 16]; 2],
+    kind: u8,
+    flags: u8,
+    rest: &[u8],
+) -> Vec<u8> {
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2(source.0, destination.0)
+        .ipv6(from, to, 255)
+        .icmpv6_raw(kind, 0, [flags, 0, 0, 0])
+        .write(&mut frame, rest)
+        .unwrap();
+    frame
+}
+
+/// An option of neighbour discovery: 1 names the source's MAC, 2 the target's.
+pub fn link_layer(kind: u8, mac: MacAddr) -> Vec<u8> {
+    [&[kind, 1], &mac.0[..]].concat()
+}
+
 /// What surrounds an inner frame on the underlay. The default is well-formed: peer 1 to us.
 pub struct Tunnelled {
     pub inner: Vec<u8>,

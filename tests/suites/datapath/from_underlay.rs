@@ -7,10 +7,12 @@ use overlay_common::{DropReason, FallbackCause};
 
 use super::case::{Case, NEXT, REDIRECT, SHOT, check};
 use super::fixture::{
-    A, A_IP, A2, B, B_IP, C, Counters, OTHER_VNI, PEER2_IP, VNI, VTEP_IP, dropped, fell_back,
-    received,
+    A, A_IP, A2, A2_IP6, B, B_IP, B_IP6, C, Counters, OTHER_VNI, PEER2_IP, VNI, VTEP_IP, dropped,
+    fell_back, received,
 };
-use super::frames::{Tunnelled, arp, ethernet, fix_ip_checksum, tcp, udp, udp6};
+use super::frames::{
+    Tunnelled, arp, ethernet, fix_ip_checksum, link_layer, nd, solicited_node, tcp, udp, udp6,
+};
 
 fn run(cases: Vec<Case>) {
     check(cases, |programs, case| {
@@ -31,6 +33,13 @@ fn changed(at: usize, value: u8) -> Vec<u8> {
     frame[at] = value;
     fix_ip_checksum(&mut frame);
     frame
+}
+
+/// B's question who has `target`.
+fn solicitation(target: [u8; 16]) -> Vec<u8> {
+    let group = MacAddr([0x33, 0x33, 0xff, target[13], target[14], target[15]]);
+    let rest = [&target[..], &link_layer(1, B)].concat();
+    nd([B, group], [B_IP6, solicited_node(target)], 135, 0, &rest)
 }
 
 #[test]
@@ -64,6 +73,10 @@ fn delivers() {
             },
         ),
         deliver("IPv6 inside", inner(udp6(B, A))),
+        deliver(
+            "a question of everybody who A2 is",
+            inner(solicitation(A2_IP6)),
+        ),
     ]);
 }
 
@@ -340,6 +353,33 @@ fn drops() {
                 inner[22 + 5] ^= 1;
                 with_inner(inner)
             },
+            VNI,
+            1,
+            DropReason::FloodDisabled,
+        ),
+        drop(
+            "solicitation for its own host's endpoint",
+            with_inner(solicitation(B_IP6)),
+            VNI,
+            1,
+            DropReason::NotLocal,
+        ),
+        drop(
+            "solicitation for an address nobody has",
+            with_inner(solicitation([0xfc; 16])),
+            VNI,
+            1,
+            DropReason::FloodDisabled,
+        ),
+        drop(
+            "another message to everybody",
+            with_inner(nd(
+                [B, MacAddr([0x33, 0x33, 0, 0, 0, 1])],
+                [B_IP6, solicited_node(A2_IP6)],
+                136,
+                0x20,
+                &A2_IP6,
+            )),
             VNI,
             1,
             DropReason::FloodDisabled,

@@ -6,9 +6,11 @@ use crate::decide::{Refusal, Tables, endpoint_of, flood};
 use crate::layout::{FdbValue, FloodMode, NeighborKey, PeerIndex, Vtep, vni_flags};
 use crate::net::{IpKey, MacAddr};
 use crate::packet::arp::{Arp, Operation};
+use crate::packet::ip::IPPROTO_ICMPV6;
+use crate::packet::nd::SOLICITATION;
 use crate::packet::{
-    ETH_LEN, ETHERTYPE_ARP, ETHERTYPE_MIN, ETHERTYPE_MPLS, ETHERTYPE_MPLS_UPSTREAM, ETHERTYPE_QINQ,
-    ETHERTYPE_VLAN, Ethernet, Packet,
+    ETH_LEN, ETHERTYPE_ARP, ETHERTYPE_IPV6, ETHERTYPE_MIN, ETHERTYPE_MPLS, ETHERTYPE_MPLS_UPSTREAM,
+    ETHERTYPE_QINQ, ETHERTYPE_VLAN, Ethernet, IPV6_LEN, Packet,
 };
 
 /// The early filter: sender and VNI are known. What it lets pass is checked again, fully, by
@@ -105,7 +107,7 @@ fn receiver<P: Packet + ?Sized, T: Tables>(
     tables: &T,
 ) -> Result<FdbValue, DropReason> {
     let mac = if inner.destination.is_multicast() {
-        arp_target(packet, offset, vni, inner, tables).ok_or(DropReason::FloodDisabled)?
+        asked(packet, offset, vni, inner, tables).ok_or(DropReason::FloodDisabled)?
     } else {
         inner.destination
     };
@@ -172,26 +174,43 @@ fn stranger(vxlan: &Vxlan, vtep: &Vtep) -> Refusal {
     })
 }
 
-/// A peer without our data path asks by broadcast: the question goes to the one endpoint that
-/// can answer it.
+/// A peer without our data path asks everybody who has an address: the question goes to the one
+/// endpoint that can answer it.
 #[inline(always)]
-fn arp_target<P: Packet + ?Sized, T: Tables>(
+fn asked<P: Packet + ?Sized, T: Tables>(
     packet: &P,
     offset: usize,
     vni: u32,
     inner: Ethernet,
     tables: &T,
 ) -> Option<MacAddr> {
-    if inner.ethertype != ETHERTYPE_ARP {
-        return None;
-    }
-    let arp = Arp::read(packet, offset + ETH_LEN)?;
+    let ip = match inner.ethertype {
+        ETHERTYPE_ARP => arp_target(packet, offset + ETH_LEN, inner)?,
+        ETHERTYPE_IPV6 => solicited(packet, offset + ETH_LEN)?,
+        _ => return None,
+    };
+    let target = tables.neighbor(&NeighborKey { vni, ip })?;
+    Some(target.mac)
+}
+
+#[inline(always)]
+fn arp_target<P: Packet + ?Sized>(packet: &P, offset: usize, inner: Ethernet) -> Option<IpKey> {
+    let arp = Arp::read(packet, offset)?;
     if arp.operation != Operation::Request || arp.sender_mac != inner.source {
         return None;
     }
-    let target = tables.neighbor(&NeighborKey {
-        vni,
-        ip: IpKey::v4(arp.target_ip),
-    })?;
-    Some(target.mac)
+    Some(IpKey::v4(arp.target_ip))
+}
+
+/// Target of a neighbour solicitation (RFC 4861, section 4.3) whose IPv6 header is at `offset`; whether
+/// it is well-formed is the receiver's to say.
+#[inline(always)]
+fn solicited<P: Packet + ?Sized>(packet: &P, offset: usize) -> Option<IpKey> {
+    let [next_header, _hop_limit] = packet.header::<[u8; 2]>(offset + 6)?;
+    let [kind, _code] = packet.header::<[u8; 2]>(offset + IPV6_LEN)?;
+    if next_header != IPPROTO_ICMPV6 || kind != SOLICITATION {
+        return None;
+    }
+    let target = packet.header::<[u8; 16]>(offset + IPV6_LEN + 8)?;
+    Some(IpKey::v6(target))
 }
