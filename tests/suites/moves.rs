@@ -169,6 +169,35 @@ fn a_next_hop_replaced_in_silence() -> Result<()> {
     pair.reachable()
 }
 
+/// A route with less than its device can: every packet fits the way to every peer.
+#[test]
+fn another_mtu_of_a_route() -> Result<()> {
+    let pair = Pair::new(&[])?;
+    let [here, there] = [1, 2].map(|n| pair.world.host(n));
+    let to = format!("{}/32", there.ip());
+    let since = Instant::now();
+    here.netns()
+        .ip(&["route", "add", &to, "dev", UNDERLAY, "mtu", "1400"])?;
+    soon(here, since, "mtu", &1400.into())?;
+    let status = || here.cli_json(&["status"]);
+    ensure!(
+        status()?["networks"]["blue"]["mtu"] == 1350,
+        "{}",
+        status()?
+    );
+    pair.reachable()?;
+
+    let since = Instant::now();
+    here.netns().ip(&["route", "del", &to])?;
+    soon(here, since, "mtu", &1500.into())?;
+    ensure!(
+        status()?["networks"]["blue"]["mtu"] == 1450,
+        "{}",
+        status()?
+    );
+    pair.reachable()
+}
+
 #[test]
 fn another_mtu() -> Result<()> {
     let pair = Pair::new(&[])?;

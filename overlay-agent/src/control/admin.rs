@@ -32,12 +32,12 @@ impl Agent {
     /// Refuses what this host's underlay cannot carry. Other hosts report it as a problem.
     fn refuse_for_underlay(&self, new: &NewNetwork) -> Result<(), AgentError> {
         let state = self.state();
-        let most = network_mtu(None, state.underlay_mtu, state.overhead);
+        let most = network_mtu(None, state.path_mtu, state.overhead);
         if let Some(mtu) = new.mtu.filter(|mtu| *mtu > most) {
             return Err(AgentError::MtuAboveUnderlay {
                 mtu,
                 most,
-                underlay: state.underlay_mtu,
+                underlay: state.path_mtu,
             });
         }
         match new.flood {
@@ -133,7 +133,7 @@ fn shown_network(state: &State, name: &str, record: &NetworkRecord) -> Network {
         subnets: record.subnets.clone(),
         gateways: record.gateways().collect(),
         gateway_mac: record.gateway.map(|_| gateway_mac(record.vni)),
-        mtu: network_mtu(record.mtu, state.underlay_mtu, state.overhead),
+        mtu: network_mtu(record.mtu, state.path_mtu, state.overhead),
         flood: record.flood,
         flood_rate: record.flood_rate(),
         internal: record.options.internal,

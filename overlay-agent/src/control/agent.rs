@@ -77,8 +77,10 @@ pub(super) struct State {
     pub(super) unregistered: Option<Problem>,
     /// By VNI: what was counted with peers that are gone.
     pub(super) retired: BTreeMap<u32, PathStats>,
-    /// Largest IP packet of the underlay in bytes.
+    /// Largest IP packet of the underlay device in bytes.
     pub(super) underlay_mtu: u16,
+    /// Largest IP packet in bytes that the underlay takes to every peer.
+    pub(super) path_mtu: u16,
     /// Bytes that the longest outer headers in use take from an inner IP packet.
     pub(super) overhead: u16,
     /// What is wrong with the underlay.

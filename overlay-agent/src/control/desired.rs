@@ -43,7 +43,7 @@ pub struct World<'a> {
     /// UDP port of this host.
     pub port: u16,
     pub outer: Outer,
-    /// Largest IP packet of the underlay in bytes.
+    /// Largest IP packet of the underlay device in bytes.
     pub underlay_mtu: u16,
     /// By name.
     pub networks: &'a BTreeMap<String, NetworkRecord>,
@@ -96,6 +96,8 @@ pub struct Desired {
     pub problems: Vec<Problem>,
     /// Who is behind each peer index.
     pub peers: BTreeMap<PeerIndex, PeerEnd>,
+    /// Largest IP packet in bytes that the underlay takes to every peer.
+    pub path_mtu: u16,
     /// Bytes that the longest outer headers in use take from an inner IP packet.
     pub overhead: u16,
 }
@@ -111,8 +113,8 @@ pub struct PeerEnd {
 }
 
 /// Largest inner IP packet on a network, with so many bytes of overhead.
-pub fn network_mtu(explicit: Option<u16>, underlay_mtu: u16, overhead: u16) -> u16 {
-    let room = underlay_mtu.saturating_sub(overhead);
+pub fn network_mtu(explicit: Option<u16>, path_mtu: u16, overhead: u16) -> u16 {
+    let room = path_mtu.saturating_sub(overhead);
     explicit.map_or(room, |mtu| mtu.min(room))
 }
 
@@ -123,6 +125,11 @@ pub fn desired(world: &World<'_>, current: &Rows) -> Desired {
     let mut problems = Vec::new();
     let peers = Peers::assign(world, current, &mut problems);
     let overhead = peers.overhead(world);
+    let path_mtu = path_mtu(world);
+    let world = &World {
+        underlay_mtu: path_mtu,
+        ..*world
+    };
     let vnis = network::vni_rows(world, overhead, current, &mut problems);
     let members = members::chosen(world, &vnis, &peers, &mut problems);
     let groups = Groups::assign(world, &vnis, &peers, current, &mut problems);
@@ -183,8 +190,17 @@ pub fn desired(world: &World<'_>, current: &Rows) -> Desired {
         rows,
         problems,
         peers: peers.ends,
+        path_mtu,
         overhead,
     }
+}
+
+/// Of the device and of the routes out of it, whichever is smaller.
+fn path_mtu(world: &World<'_>) -> u16 {
+    let routes = world.next_hops.values().map(|hop| hop.mtu);
+    routes.fold(world.underlay_mtu, |least, mtu| {
+        u16::try_from(mtu).map_or(least, |mtu| mtu.min(least))
+    })
 }
 
 /// The generation grows exactly when the endpoint moves.

@@ -69,8 +69,10 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     };
     let tables = Datapath::maps_only(datapath.paths())?;
     let sync_metrics = SyncMetrics::new()?;
+    let underlay_mtu = u16::try_from(underlay.link.mtu).unwrap_or(u16::MAX);
     let state = State {
-        underlay_mtu: u16::try_from(underlay.link.mtu).unwrap_or(u16::MAX),
+        underlay_mtu,
+        path_mtu: underlay_mtu,
         overhead: OVERHEAD,
         ..State::default()
     };

@@ -142,7 +142,7 @@ fn networks_here(state: &State) -> BTreeMap<String, NetworkStatus> {
             .and_then(|(_, record)| record.mtu);
         let network = networks.entry(name).or_insert(NetworkStatus {
             vni: local.vni,
-            mtu: network_mtu(explicit, state.underlay_mtu, state.overhead),
+            mtu: network_mtu(explicit, state.path_mtu, state.overhead),
             endpoints: 0,
         });
         network.endpoints += 1;

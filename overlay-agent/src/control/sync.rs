@@ -228,6 +228,7 @@ impl State {
         }
         self.problems = problems;
         self.peers = desired.peers;
+        self.path_mtu = desired.path_mtu;
         self.overhead = desired.overhead;
     }
 }

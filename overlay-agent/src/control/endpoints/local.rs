@@ -22,9 +22,9 @@ impl Agent {
         ifname: &str,
     ) -> Result<(), AgentError> {
         let device = device_name(&path.id);
-        let (underlay_mtu, overhead) = {
+        let (path_mtu, overhead) = {
             let state = self.state();
-            (state.underlay_mtu, state.overhead)
+            (state.path_mtu, state.overhead)
         };
         let addresses = with_prefixes(&network.record, record);
         let routes = routes(&network.record, record);
@@ -34,7 +34,7 @@ impl Agent {
             netns,
             ifname,
             mac: record.mac,
-            mtu: network_mtu(network.record.mtu, underlay_mtu, overhead).into(),
+            mtu: network_mtu(network.record.mtu, path_mtu, overhead).into(),
             addresses: &addresses,
             routes: &routes,
         };
