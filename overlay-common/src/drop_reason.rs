@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_and_labels_are_unique() {
+    fn numbers_and_labels_are_unique_and_documented() {
         for (i, reason) in DropReason::ALL.iter().enumerate() {
             assert_eq!(DropReason::from_number(*reason as u8), Some(*reason));
             assert!(
@@ -163,6 +163,12 @@ mod tests {
                     .iter()
                     .all(|r| r.label() != reason.label())
             );
+        }
+        let documented = include_str!("../../docs/drops.md");
+        let labels = DropReason::ALL.iter().map(|reason| reason.label());
+        let causes = FallbackCause::ALL.iter().map(|cause| cause.label());
+        for label in labels.chain(causes) {
+            assert!(documented.contains(&format!("`{label}`")), "{label}");
         }
         assert_eq!(DropReason::from_number(0), None);
         assert_eq!(DropReason::from_number(255), None);

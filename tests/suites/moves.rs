@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use tests::lab::{Host, UNDERLAY};
+use tests::traffic::ping::ping_with;
+use tests::traffic::tcp::transfer;
 use tests::wait::until;
 
 use crate::support::{CONVERGE, Container, StoreKind, World, mac_of, reachable};
@@ -167,6 +169,39 @@ fn a_next_hop_replaced_in_silence() -> Result<()> {
         Ok(())
     })?;
     pair.reachable()
+}
+
+#[test]
+fn jumbo_frames() -> Result<()> {
+    let pair = Pair::new(&[])?;
+    let switch = pair.world.lab.switch().context("no switch")?;
+    for port in ["p1", "p2"] {
+        switch.ip(&["link", "set", port, "mtu", "9000"])?;
+    }
+    for n in [1, 2] {
+        let host = pair.world.host(n);
+        let since = Instant::now();
+        host.netns().ip(&["link", "set", UNDERLAY, "mtu", "9000"])?;
+        soon(host, since, "mtu", &9000.into())?;
+    }
+    for container in [&pair.one, &pair.two] {
+        until(CONVERGE, || {
+            let link = container.netns.ip(&["link", "show", "eth0"])?;
+            ensure!(link.contains("mtu 8950"), "{link}");
+            Ok(())
+        })?;
+    }
+    // 8950 bytes of IP to the byte.
+    let whole = ["-M", "do", "-s", "8922"];
+    let summary = ping_with(&pair.one.netns, pair.two.ip.into(), 5, &whole)?;
+    ensure!(summary.lost() == 0, "{summary:?}");
+    transfer(
+        &pair.one.netns,
+        &pair.two.netns,
+        pair.two.address(7400),
+        64 << 20,
+    )?
+    .verify()
 }
 
 /// A route with less than its device can: every packet fits the way to every peer.
