@@ -16,6 +16,7 @@ use network_types::ip::Ipv6Hdr;
 use super::{Refusal, Tables, endpoint_of};
 use crate::DropReason;
 use crate::layout::{EndpointValue, FdbValue, PeerIndex, Vtep, fdb_flags};
+use crate::net::IpKey;
 use crate::packet::{
     ETH_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, IPPROTO_TCP, IPPROTO_UDP, IPV6_LEN, Packet,
 };
@@ -115,7 +116,8 @@ fn is_plain_ipv6<P: Packet + ?Sized, T: Tables>(
         return Ok(false);
     }
     if ip.next_hdr == IPPROTO_UDP {
-        source::refuse_vtep_v6(packet, ETH_LEN + IPV6_LEN, &ip, sender, tables)?;
+        let destination = IpKey::v6(ip.dst_addr);
+        source::refuse_vtep(packet, ETH_LEN + IPV6_LEN, destination, sender, tables)?;
     }
     Ok(true)
 }

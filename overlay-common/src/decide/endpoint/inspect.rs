@@ -3,11 +3,11 @@
 
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
-use super::source::{refuse_vtep_v4, refuse_vtep_v6};
+use super::source::refuse_vtep;
 use super::{Sender, neighbor};
 use crate::DropReason;
 use crate::decide::Tables;
-use crate::net::MacAddr;
+use crate::net::{IpKey, MacAddr};
 use crate::packet::ip::{IPPROTO_ICMPV6, Upper, ipv4_header_len, is_later_fragment, upper};
 use crate::packet::nd::{ADVERTISEMENT, ROUTER_ADVERTISEMENT, ROUTER_SOLICITATION, SOLICITATION};
 use crate::packet::{
@@ -65,7 +65,8 @@ pub(super) fn ipv4<P: Packet + ?Sized, T: Tables>(
         return Err(DropReason::SourceIp);
     }
     if ip.proto == IPPROTO_UDP && !is_later_fragment(&ip) {
-        refuse_vtep_v4(packet, ETH_LEN + header_len, &ip, sender, tables)?;
+        let destination = IpKey::v4(ip.dst_addr);
+        refuse_vtep(packet, ETH_LEN + header_len, destination, sender, tables)?;
     }
     Ok(())
 }
@@ -120,7 +121,7 @@ fn ipv6<P: Packet + ?Sized, T: Tables>(
         return Err(DropReason::SourceIp);
     }
     if protocol == IPPROTO_UDP {
-        refuse_vtep_v6(packet, offset, &ip, sender, tables)?;
+        refuse_vtep(packet, offset, IpKey::v6(ip.dst_addr), sender, tables)?;
     }
     Ok(Inspected::Pass)
 }

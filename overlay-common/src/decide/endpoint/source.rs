@@ -1,6 +1,5 @@
 //! Whose addresses an endpoint speaks for, and whom it may not speak to.
 
-use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 use network_types::udp::UdpHdr;
 
 use super::Sender;
@@ -44,49 +43,22 @@ impl Sender<'_> {
 /// Refuses UDP to the VXLAN port of a VTEP: its receiver could not tell it from this host's own. The UDP
 /// header is at `offset`.
 #[inline(always)]
-pub(super) fn refuse_vtep_v4<P: Packet + ?Sized, T: Tables>(
+pub(super) fn refuse_vtep<P: Packet + ?Sized, T: Tables>(
     packet: &P,
     offset: usize,
-    ip: &Ipv4Hdr,
-    sender: &Sender<'_>,
-    tables: &T,
-) -> Result<(), DropReason> {
-    if is_vxlan_port(packet, offset, sender) {
-        return refuse_vtep(&IpKey::v4(ip.dst_addr), sender, tables);
-    }
-    Ok(())
-}
-
-/// The same over IPv6.
-#[inline(always)]
-pub(super) fn refuse_vtep_v6<P: Packet + ?Sized, T: Tables>(
-    packet: &P,
-    offset: usize,
-    ip: &Ipv6Hdr,
-    sender: &Sender<'_>,
-    tables: &T,
-) -> Result<(), DropReason> {
-    if is_vxlan_port(packet, offset, sender) {
-        return refuse_vtep(&IpKey::v6(ip.dst_addr), sender, tables);
-    }
-    Ok(())
-}
-
-#[inline(always)]
-fn is_vxlan_port<P: Packet + ?Sized>(packet: &P, offset: usize, sender: &Sender<'_>) -> bool {
-    packet
-        .header::<UdpHdr>(offset)
-        .is_some_and(|udp| u32::from(u16::from_be_bytes(udp.dst)) == sender.vtep.port)
-}
-
-#[inline(always)]
-fn refuse_vtep<T: Tables>(
-    destination: &IpKey,
+    destination: IpKey,
     sender: &Sender<'_>,
     tables: &T,
 ) -> Result<(), DropReason> {
     let vtep = sender.vtep;
-    if *destination == vtep.ip4 || *destination == vtep.ip6 || tables.peer(destination).is_some() {
+    let Some(udp) = packet.header::<UdpHdr>(offset) else {
+        return Ok(());
+    };
+    if u32::from(u16::from_be_bytes(udp.dst)) == vtep.port
+        && (destination == vtep.ip4
+            || destination == vtep.ip6
+            || tables.peer(&destination).is_some())
+    {
         return Err(DropReason::VtepPort);
     }
     Ok(())
