@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::agent::{Agent, State};
-use super::desired::network_mtu;
+use super::desired::{network_mtu, network_overhead};
 use super::error::AgentError;
 use crate::api::types::{Network, NetworkRequest, Node, NodeRequest};
 use crate::store::registry::NewNetwork;
@@ -32,7 +32,8 @@ impl Agent {
     /// Refuses what this host's underlay cannot carry. Other hosts report it as a problem.
     fn refuse_for_underlay(&self, new: &NewNetwork) -> Result<(), AgentError> {
         let state = self.state();
-        let most = network_mtu(None, state.underlay_mtu, state.overhead);
+        let overhead = network_overhead(new.flood, state.overhead);
+        let most = network_mtu(None, state.underlay_mtu, overhead);
         if let Some(mtu) = new.mtu.filter(|mtu| *mtu > most) {
             return Err(AgentError::MtuAboveUnderlay {
                 mtu,
@@ -127,13 +128,14 @@ fn shown_network(state: &State, name: &str, record: &NetworkRecord) -> Network {
         .endpoints
         .keys()
         .filter(|path| path.net == record.vni);
+    let overhead = network_overhead(record.flood, state.overhead);
     Network {
         name: name.to_owned(),
         vni: record.vni,
         subnets: record.subnets.clone(),
         gateways: record.gateways().collect(),
         gateway_mac: record.gateway.map(|_| gateway_mac(record.vni)),
-        mtu: network_mtu(record.mtu, state.underlay_mtu, state.overhead),
+        mtu: network_mtu(record.mtu, state.underlay_mtu, overhead),
         flood: record.flood,
         flood_rate: record.flood_rate(),
         internal: record.options.internal,
