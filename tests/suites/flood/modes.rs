@@ -25,7 +25,7 @@ impl Party {
     }
 
     fn over(vteps: &[Family], flood: &str) -> Result<Self> {
-        let world = World::over([vteps; 2])?;
+        let world = World::over(&[vteps; 2])?;
         let subnets = ["--subnet", "10.42.0.0/24", "--subnet", "fd00:42::/64"];
         let options = [&subnets[..], &["--flood", flood, "--vlan"]].concat();
         world.create_network("blue", &options)?;

@@ -38,7 +38,7 @@ fn of_ipv6_is_joined_and_left() -> Result<()> {
 
 fn joined_and_left(group: &Group) -> Result<()> {
     let (ours, theirs) = (group.ours, group.theirs);
-    let mut world = World::over([group.family; 2])?;
+    let mut world = World::over(&[group.family; 2])?;
     let watcher = world.lab.station("watcher")?;
     let capture = Capture::start(&watcher.netns, UNDERLAY, "igmp or ip6", world.work.path())?;
     let mode = format!("multicast={ours}");

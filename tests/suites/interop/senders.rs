@@ -3,8 +3,7 @@
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
-use nix::sys::socket::{setsockopt, sockopt};
+use anyhow::{Result, ensure};
 use tests::kernel_overlay::KernelOverlay;
 use tests::lab::{Station, UNDERLAY};
 use tests::metrics::snmp;
@@ -12,6 +11,7 @@ use tests::traffic::tcp::transfer;
 use tests::traffic::udp::{self, UdpCounter};
 use tests::wait::until;
 
+use crate::support::datagrams::{Receiver, send_segmented};
 use crate::support::{CONVERGE, Container, StoreKind, World, count, reachable};
 
 const VNI: u32 = 4242;
@@ -123,42 +123,22 @@ fn outer_udp_checksums() -> Result<()> {
 /// A sender that hands many datagrams to its kernel at once: they cross the underlay whole.
 #[test]
 fn aggregates_of_datagrams() -> Result<()> {
-    const SEGMENT: usize = 1200;
+    const SEGMENT: u16 = 1200;
     const PIECES: usize = 30;
     const TIMES: usize = 20;
     let mixed = Mixed::new(&["noudpcsum"], None)?;
     let (before, packets) = (mixed.received("inner_aggregate")?, mixed.packets()?);
     let to = mixed.ours.address(7002);
-    let receiver = mixed.ours.netns.run(|| Ok(UdpSocket::bind(to)?))?;
-    setsockopt(&receiver, sockopt::RcvBufForce, &(32 << 20)).context("enlarge the buffer")?;
-    receiver.set_read_timeout(Some(Duration::from_secs(10)))?;
-    let sender = mixed
-        .theirs
-        .netns
-        .run(|| Ok(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?))?;
-    setsockopt(&sender, sockopt::UdpGsoSegment, &(SEGMENT as i32)).context("UDP_SEGMENT")?;
-    let mut sent: Vec<Vec<u8>> = Vec::new();
-    for _ in 0..TIMES {
-        let payload: Vec<u8> = (0..SEGMENT * PIECES).map(|_| rand::random()).collect();
-        sender.send_to(&payload, to)?;
-        sent.extend(payload.chunks(SEGMENT).map(<[u8]>::to_vec));
-    }
-    let mut received = Vec::new();
-    let mut buffer = [0; 2048];
-    while received.len() < sent.len() {
-        let length = receiver
-            .recv(&mut buffer)
-            .with_context(|| format!("{} of {} arrived", received.len(), sent.len()))?;
-        received.push(buffer[..length].to_vec());
-    }
-    sent.sort_unstable();
-    received.sort_unstable();
-    ensure!(sent == received, "the datagrams arrived changed");
+    let receiver = Receiver::bind(&mixed.ours.netns, to)?;
+    let (from, length) = (&mixed.theirs.netns, usize::from(SEGMENT) * PIECES);
+    let sent = send_segmented(from, to, SEGMENT, TIMES, length)?;
+    let count = sent.len() as u64;
+    receiver.expect(sent)?;
     // Whole on the slow path, and yet each datagram counts.
     let aggregates = mixed.received("inner_aggregate")? - before;
     ensure!(aggregates == TIMES as u64, "{aggregates} aggregates");
     let packets = mixed.packets()? - packets;
-    ensure!(packets == sent.len() as u64, "{packets} packets counted");
+    ensure!(packets == count, "{packets} packets counted");
     Ok(())
 }
 

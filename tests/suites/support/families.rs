@@ -17,23 +17,23 @@ pub const V6: &[Family] = &[Family::V6];
 pub const BOTH: &[Family] = &[Family::V4, Family::V6];
 
 impl World {
-    /// Hosts 1 and 2 with addresses of these families and no others, an agent on each.
-    pub fn over(vteps: [&[Family]; 2]) -> Result<Self> {
+    /// Hosts 1, 2, … with addresses of these families and no others, an agent on each.
+    pub fn over(vteps: &[&[Family]]) -> Result<Self> {
         Self::over_with(vteps, &[])
     }
 
     /// The same with more arguments of `run`.
-    pub fn over_with(vteps: [&[Family]; 2], more: &[&str]) -> Result<Self> {
+    pub fn over_with(vteps: &[&[Family]], more: &[&str]) -> Result<Self> {
         let mut world = Self::over_without_agents(vteps)?;
-        for n in [1, 2] {
+        for n in 1..=vteps.len() {
             world.start(n, more)?;
         }
         Ok(world)
     }
 
     /// The same, no agent started.
-    pub fn over_without_agents(vteps: [&[Family]; 2]) -> Result<Self> {
-        let mut lab = Lab::switched(2)?;
+    pub fn over_without_agents(vteps: &[&[Family]]) -> Result<Self> {
+        let mut lab = Lab::switched(u8::try_from(vteps.len())?)?;
         let work = WorkDir::new("store")?;
         let station = lab.station("store")?;
         station.add_ipv6()?;
