@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use tests::kernel_overlay::KernelOverlay;
-use tests::lab::{Station, UNDERLAY};
+use tests::lab::{Family, Station, UNDERLAY};
 use tests::metrics::snmp;
 use tests::traffic::tcp::transfer;
 use tests::traffic::udp::{self, UdpCounter};
 use tests::wait::until;
 
+use super::bridge::zero_checksums;
 use crate::support::datagrams::{Receiver, send_segmented};
-use crate::support::{CONVERGE, Container, StoreKind, World, count, reachable};
+use crate::support::{CONVERGE, Container, World, count, reachable};
 
 const VNI: u32 = 4242;
 const LINUX_IP: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 50);
@@ -29,23 +30,23 @@ struct Mixed {
 impl Mixed {
     /// `options` are those of the vxlan device; the underlay's MTU changes on the Linux side, once
     /// the two reach each other.
-    fn new(options: &[&str], underlay_mtu: Option<&str>) -> Result<Self> {
-        let mut world = World::without_agents(StoreKind::Embedded)?;
-        let url = world.store.url();
-        world.host_mut(1).start_agent(&url)?;
+    fn new(underlay: Family, options: &[&str], underlay_mtu: Option<&str>) -> Result<Self> {
+        let mut world = World::over_without_agents(&[&[underlay][..]; 2])?;
+        world.start(1, &[])?;
         let host = world.host(1);
         let linux: &Station = &world.host(2).station;
         let vni = VNI.to_string();
         let subnet = ["--subnet", "10.7.0.0/24", "--vni", &vni];
         host.cli_ok(&[&["network", "create", "mixed"][..], &subnet].concat())?;
-        let mut overlay = KernelOverlay::with(linux, VNI, linux.ip.into(), options)?;
+        let vtep = linux.address_of(underlay);
+        let mut overlay = KernelOverlay::with(linux, VNI, vtep, options)?;
         let theirs = Container {
             netns: overlay.container(LINUX_IP, LINUX_MAC)?,
             ip: LINUX_IP,
             mac: LINUX_MAC.parse()?,
         };
-        overlay.remote("00:00:00:00:00:00", host.ip())?;
-        let vtep = linux.ip.to_string();
+        overlay.remote("00:00:00:00:00:00", host.station.address_of(underlay))?;
+        let vtep = vtep.to_string();
         host.cli_ok(&["node", "add", "linux", "--vtep", &vtep])?;
         let ip = LINUX_IP.to_string();
         let endpoint = ["--network", "mixed", "--ip", &ip, "--mac", LINUX_MAC];
@@ -80,8 +81,17 @@ impl Mixed {
 /// The tunnel's outer packets may be fragmented, and the underlay's MTU is too small for them.
 #[test]
 fn outer_fragments() -> Result<()> {
+    fragments(Family::V4, &["df", "unset"], "1000")
+}
+
+#[test]
+fn outer_fragments_over_ipv6() -> Result<()> {
+    fragments(Family::V6, &["df", "unset", "udp6zerocsumrx"], "1280")
+}
+
+fn fragments(underlay: Family, options: &[&str], mtu: &str) -> Result<()> {
     const DATAGRAMS: u64 = 100;
-    let mixed = Mixed::new(&["df", "unset"], Some("1000"))?;
+    let mixed = Mixed::new(underlay, options, Some(mtu))?;
     let before = mixed.received("outer_fragment")?;
     let to = mixed.ours.address(7001);
     let counter = UdpCounter::start(&mixed.ours.netns, to, None)?;
@@ -105,7 +115,17 @@ fn outer_fragments() -> Result<()> {
 /// Of a device that computes them, as over a wire, and of one that leaves them to nobody.
 #[test]
 fn outer_udp_checksums() -> Result<()> {
-    let mixed = Mixed::new(&["udpcsum"], None)?;
+    checksums(Family::V4, &["udpcsum"])
+}
+
+/// Linux' own way over IPv6.
+#[test]
+fn outer_udp_checksums_over_ipv6() -> Result<()> {
+    checksums(Family::V6, &["udp6zerocsumrx"])
+}
+
+fn checksums(underlay: Family, options: &[&str]) -> Result<()> {
+    let mixed = Mixed::new(underlay, options, None)?;
     let linux = mixed.world.host(2).netns();
     for computed in ["off", "on"] {
         let mut ethtool = linux.command("ethtool")?;
@@ -123,10 +143,19 @@ fn outer_udp_checksums() -> Result<()> {
 /// A sender that hands many datagrams to its kernel at once: they cross the underlay whole.
 #[test]
 fn aggregates_of_datagrams() -> Result<()> {
+    aggregates(Family::V4, &["noudpcsum"])
+}
+
+#[test]
+fn aggregates_of_datagrams_over_ipv6() -> Result<()> {
+    aggregates(Family::V6, zero_checksums(Family::V6))
+}
+
+fn aggregates(underlay: Family, options: &[&str]) -> Result<()> {
     const SEGMENT: u16 = 1200;
     const PIECES: usize = 30;
     const TIMES: usize = 20;
-    let mixed = Mixed::new(&["noudpcsum"], None)?;
+    let mixed = Mixed::new(underlay, options, None)?;
     let (before, packets) = (mixed.received("inner_aggregate")?, mixed.packets()?);
     let to = mixed.ours.address(7002);
     let receiver = Receiver::bind(&mixed.ours.netns, to)?;
@@ -146,8 +175,17 @@ fn aggregates_of_datagrams() -> Result<()> {
 /// whether it is there in full or left to a device.
 #[test]
 fn a_wrong_inner_checksum_stays_wrong() -> Result<()> {
+    wrong_inner_checksums(Family::V4, &["udpcsum"])
+}
+
+#[test]
+fn a_wrong_inner_checksum_stays_wrong_over_ipv6() -> Result<()> {
+    wrong_inner_checksums(Family::V6, &["udp6zerocsumrx"])
+}
+
+fn wrong_inner_checksums(underlay: Family, options: &[&str]) -> Result<()> {
     const DATAGRAMS: u64 = 50;
-    let mixed = Mixed::new(&["udpcsum"], None)?;
+    let mixed = Mixed::new(underlay, options, None)?;
     for (from, to) in [(&mixed.theirs, &mixed.ours), (&mixed.ours, &mixed.theirs)] {
         let address = to.address(7003);
         let counter = UdpCounter::start(&to.netns, address, None)?;
