@@ -1,23 +1,26 @@
 //! A Linux host as the sender, with the options of its vxlan device that change the outer packet.
 
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use tests::kernel_overlay::KernelOverlay;
 use tests::lab::{Family, Station, UNDERLAY};
 use tests::metrics::snmp;
+use tests::netns::Netns;
 use tests::traffic::tcp::transfer;
 use tests::traffic::udp::{self, UdpCounter};
 use tests::wait::until;
 
 use super::bridge::zero_checksums;
 use crate::support::datagrams::{Receiver, send_segmented};
-use crate::support::{CONVERGE, Container, World, count, reachable};
+use crate::support::{CONVERGE, Container, VXLAN_PORT, World, count, reachable, vxlan_payload};
 
 const VNI: u32 = 4242;
 const LINUX_IP: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 50);
 const LINUX_MAC: &str = "02:00:0a:07:00:32";
+/// Where datagrams go.
+const PORT: u16 = 7001;
 const BYTES: u64 = 32 << 20;
 
 /// A container behind our agent and one behind Linux' devices.
@@ -63,6 +66,26 @@ impl Mixed {
         })
     }
 
+    /// Sends datagrams that are fragmented on the underlay: each comes to the container's port.
+    fn fragments(&self, from: &Netns, to: SocketAddr, payload: &[u8]) -> Result<()> {
+        const DATAGRAMS: u64 = 100;
+        let before = self.received("outer_fragment")?;
+        let counter = UdpCounter::start(&self.ours.netns, self.ours.address(PORT), None)?;
+        let any: IpAddr = match to {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let socket = from.run(|| Ok(UdpSocket::bind((any, 0))?))?;
+        for _ in 0..DATAGRAMS {
+            socket.send_to(payload, to)?;
+        }
+        arrived(&counter, DATAGRAMS)?;
+        // The first fragment of each is the one that tells.
+        let counted = self.received("outer_fragment")? - before;
+        ensure!(counted == DATAGRAMS, "{counted} of {DATAGRAMS} counted");
+        Ok(())
+    }
+
     fn packets(&self) -> Result<u64> {
         let labels = [("direction", "rx")];
         count(self.world.host(1), "overlay_vni_packets_total", &labels)
@@ -81,35 +104,29 @@ impl Mixed {
 /// The tunnel's outer packets may be fragmented, and the underlay's MTU is too small for them.
 #[test]
 fn outer_fragments() -> Result<()> {
-    fragments(Family::V4, &["df", "unset"], "1000")
-}
-
-#[test]
-fn outer_fragments_over_ipv6() -> Result<()> {
-    fragments(Family::V6, &["df", "unset", "udp6zerocsumrx"], "1280")
-}
-
-fn fragments(underlay: Family, options: &[&str], mtu: &str) -> Result<()> {
-    const DATAGRAMS: u64 = 100;
-    let mixed = Mixed::new(underlay, options, Some(mtu))?;
-    let before = mixed.received("outer_fragment")?;
-    let to = mixed.ours.address(7001);
-    let counter = UdpCounter::start(&mixed.ours.netns, to, None)?;
+    let mixed = Mixed::new(Family::V4, &["df", "unset"], Some("1000"))?;
     // A bridge port answers what is too big with "fragmentation needed", unless it may be
     // fragmented inside: then it fragments outside.
     mixed.theirs.netns.sysctl("net.ipv4.ip_no_pmtu_disc", "1")?;
-    let socket = mixed
-        .theirs
-        .netns
-        .run(|| Ok(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?))?;
-    for _ in 0..DATAGRAMS {
-        socket.send_to(&[0x5a; 1300], to)?;
-    }
-    arrived(&counter, DATAGRAMS)?;
-    // The first fragment of each is the one that tells.
-    let counted = mixed.received("outer_fragment")? - before;
-    ensure!(counted == DATAGRAMS, "{counted} of {DATAGRAMS} counted");
-    Ok(())
+    mixed.fragments(&mixed.theirs.netns, mixed.ours.address(PORT), &[0x5a; 1300])
+}
+
+/// Linux' vxlan device fragments nothing over IPv6, but for a tunnel in user space the kernel does.
+#[test]
+fn outer_fragments_over_ipv6() -> Result<()> {
+    let mixed = Mixed::new(Family::V6, &["udp6zerocsumrx"], Some("1280"))?;
+    let mut inner = Vec::new();
+    etherparse::PacketBuilder::ethernet2(mixed.theirs.mac.0, mixed.ours.mac.0)
+        .ipv4(LINUX_IP.octets(), mixed.ours.ip.octets(), 64)
+        .udp(5555, PORT)
+        .write(&mut inner, &[0x5a; 1300])?;
+    let host = mixed.world.host(1).station.ip6;
+    let linux = mixed.world.host(2).netns();
+    mixed.fragments(
+        linux,
+        (host, VXLAN_PORT).into(),
+        &vxlan_payload(VNI, &inner),
+    )
 }
 
 /// Of a device that computes them, as over a wire, and of one that leaves them to nobody.
