@@ -2,6 +2,7 @@
 
 pub mod datagrams;
 pub mod families;
+pub mod nested;
 pub mod relay;
 pub mod traces;
 

@@ -12,34 +12,46 @@ use tests::traffic::tcp::transfer;
 use tests::traffic::udp::{self, UdpCounter};
 use tests::wait::until;
 
-use super::bridge::zero_checksums;
 use crate::support::datagrams::{Receiver, send_segmented};
+use crate::support::families::introduce;
 use crate::support::{CONVERGE, Container, VXLAN_PORT, World, count, reachable, vxlan_payload};
 
 const VNI: u32 = 4242;
 const LINUX_IP: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 50);
+const LINUX_IP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 7, 0, 0, 0, 0, 0, 0x50);
 const LINUX_MAC: &str = "02:00:0a:07:00:32";
 /// Where datagrams go.
 const PORT: u16 = 7001;
 const BYTES: u64 = 32 << 20;
 
 /// A container behind our agent and one behind Linux' devices.
-struct Mixed {
-    ours: Container,
-    theirs: Container,
+pub(super) struct Mixed {
+    pub(super) ours: Container,
+    pub(super) theirs: Container,
     world: World,
 }
 
 impl Mixed {
     /// `options` are those of the vxlan device; the underlay's MTU changes on the Linux side, once
     /// the two reach each other.
-    fn new(underlay: Family, options: &[&str], underlay_mtu: Option<&str>) -> Result<Self> {
+    pub(super) fn new(
+        underlay: Family,
+        options: &[&str],
+        underlay_mtu: Option<&str>,
+    ) -> Result<Self> {
         let mut world = World::over_without_agents(&[&[underlay][..]; 2])?;
         world.start(1, &[])?;
         let host = world.host(1);
         let linux: &Station = &world.host(2).station;
         let vni = VNI.to_string();
-        let subnet = ["--subnet", "10.7.0.0/24", "--vni", &vni];
+        let subnet = [
+            "--subnet",
+            "10.7.0.0/24",
+            "--subnet",
+            "fd00:7::/64",
+            "--vni",
+            &vni,
+        ];
         host.cli_ok(&[&["network", "create", "mixed"][..], &subnet].concat())?;
         let vtep = linux.address_of(underlay);
         let mut overlay = KernelOverlay::with(linux, VNI, vtep, options)?;
@@ -51,10 +63,24 @@ impl Mixed {
         overlay.remote("00:00:00:00:00:00", host.station.address_of(underlay))?;
         let vtep = vtep.to_string();
         host.cli_ok(&["node", "add", "linux", "--vtep", &vtep])?;
-        let ip = LINUX_IP.to_string();
-        let endpoint = ["--network", "mixed", "--ip", &ip, "--mac", LINUX_MAC];
+        let address = format!("{LINUX_IP6}/64");
+        theirs
+            .netns
+            .ip(&["addr", "add", &address, "dev", "eth0", "nodad"])?;
+        let (ip, ip6) = (LINUX_IP.to_string(), LINUX_IP6.to_string());
+        let endpoint = [
+            "--network",
+            "mixed",
+            "--ip",
+            &ip,
+            "--ip",
+            &ip6,
+            "--mac",
+            LINUX_MAC,
+        ];
         host.cli_ok(&[&["endpoint", "add", "--node", "linux"][..], &endpoint].concat())?;
         let ours = world.container(1, "mixed", "ours")?;
+        introduce(&ours, &theirs)?;
         reachable(&theirs, &ours, 3)?;
         if let Some(mtu) = underlay_mtu {
             linux.netns.ip(&["link", "set", UNDERLAY, "mtu", mtu])?;
@@ -91,7 +117,7 @@ impl Mixed {
         count(self.world.host(1), "overlay_vni_packets_total", &labels)
     }
 
-    fn received(&self, cause: &str) -> Result<u64> {
+    pub(super) fn received(&self, cause: &str) -> Result<u64> {
         let labels = [("direction", "rx"), ("cause", cause)];
         count(
             self.world.host(1),
@@ -160,19 +186,19 @@ fn checksums(underlay: Family, options: &[&str]) -> Result<()> {
 /// A sender that hands many datagrams to its kernel at once: they cross the underlay whole.
 #[test]
 fn aggregates_of_datagrams() -> Result<()> {
-    aggregates(Family::V4, &["noudpcsum"])
+    aggregates(Family::V4)
 }
 
 #[test]
 fn aggregates_of_datagrams_over_ipv6() -> Result<()> {
-    aggregates(Family::V6, zero_checksums(Family::V6))
+    aggregates(Family::V6)
 }
 
-fn aggregates(underlay: Family, options: &[&str]) -> Result<()> {
+fn aggregates(underlay: Family) -> Result<()> {
     const SEGMENT: u16 = 1200;
     const PIECES: usize = 30;
     const TIMES: usize = 20;
-    let mixed = Mixed::new(underlay, options, None)?;
+    let mixed = Mixed::new(underlay, zero_checksums(underlay), None)?;
     let (before, packets) = (mixed.received("inner_aggregate")?, mixed.packets()?);
     let to = mixed.ours.address(7002);
     let receiver = Receiver::bind(&mixed.ours.netns, to)?;
@@ -229,6 +255,14 @@ fn wrong_inner_checksums(underlay: Family, options: &[&str]) -> Result<()> {
 /// What a container's UDP found to have a wrong checksum.
 fn checksum_errors(container: &Container) -> Result<u64> {
     snmp(&container.netns, "Udp", "InCsumErrors")
+}
+
+/// Of a Linux host that sends no outer checksums, and takes packets without one.
+pub(super) fn zero_checksums(underlay: Family) -> &'static [&'static str] {
+    match underlay {
+        Family::V4 => &["noudpcsum"],
+        Family::V6 => &["udp6zerocsumtx", "udp6zerocsumrx"],
+    }
 }
 
 fn arrived(counter: &UdpCounter, wanted: u64) -> Result<()> {
