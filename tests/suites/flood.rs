@@ -1,5 +1,6 @@
 //! Broadcast, multicast and unknown unicast between containers, in each flood mode.
 
+mod linux_peer;
 mod modes;
 mod replicate;
 mod underlay_group;

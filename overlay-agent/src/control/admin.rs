@@ -7,7 +7,7 @@ use super::desired::{network_mtu, network_overhead};
 use super::error::AgentError;
 use crate::api::types::{Network, NetworkRequest, Node, NodeRequest};
 use crate::store::registry::NewNetwork;
-use crate::store::schema::{FloodMode, NetworkRecord, NodeId, NodeRecord, gateway_mac};
+use crate::store::schema::{FloodMode, NetworkRecord, NodeId, NodeRecord, gateway_mac, rules};
 
 impl Agent {
     pub async fn create_network(&self, request: NetworkRequest) -> Result<Network, AgentError> {
@@ -37,6 +37,14 @@ impl Agent {
         if let Some(mtu) = new.mtu.filter(|mtu| *mtu > most) {
             return Err(AgentError::MtuAboveUnderlay {
                 mtu,
+                most,
+                underlay: state.underlay_mtu,
+            });
+        }
+        let least = rules::least_mtu(&new.subnets);
+        if most < least {
+            return Err(AgentError::UnderlayTooSmall {
+                least,
                 most,
                 underlay: state.underlay_mtu,
             });
@@ -85,12 +93,23 @@ impl Agent {
         if self.vteps.borrow().contains(request.vtep) {
             return Err(AgentError::OwnAddress(request.vtep));
         }
+        if !self.somebody_reaches(request.vtep) {
+            return Err(AgentError::NoCommonFamily { vtep: request.vtep });
+        }
         let added = self
             .registry
             .add_node(&request.name, request.vtep, request.port)
             .await?;
         self.echo(|view| view.nodes.contains_key(&added.id)).await;
         Ok(self.shown_node(added.id, &added.record))
+    }
+
+    /// Whether a host with an agent has a VTEP of the address's family.
+    fn somebody_reaches(&self, vtep: IpAddr) -> bool {
+        let state = self.state();
+        let mut agents = state.view.nodes.values().filter(|node| node.agent);
+        let shares = |ip: &IpAddr| ip.is_ipv4() == vtep.is_ipv4();
+        self.underlay_carries(vtep) || agents.any(|node| node.vteps.iter().any(shares))
     }
 
     pub async fn remove_node(&self, name: &str) -> Result<(), AgentError> {

@@ -59,7 +59,7 @@ fn vni_row(
 ) -> VniValue {
     let overhead = network_overhead(record.flood, overhead);
     let mtu = network_mtu(record.mtu, world.underlay_mtu, overhead);
-    let least = rules::least_mtu(record);
+    let least = rules::least_mtu(&record.subnets);
     if record.mtu.is_some_and(|wanted| wanted > mtu) || mtu < least {
         problems.push(Problem::UnderlayMtu {
             network: name.to_owned(),
