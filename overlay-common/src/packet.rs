@@ -23,6 +23,8 @@ pub const IPV4_LEN: usize = 20;
 pub const IPV6_LEN: usize = 40;
 pub const UDP_LEN: usize = 8;
 pub const VXLAN_LEN: usize = 8;
+/// Ethertype and number of a VLAN.
+pub const VLAN_TAG_LEN: usize = 4;
 /// Bytes that VXLAN over IPv4 adds in front of a frame.
 pub const OVERHEAD_V4: usize = ETH_LEN + IPV4_LEN + UDP_LEN + VXLAN_LEN;
 /// Bytes that VXLAN over IPv6 adds in front of a frame.

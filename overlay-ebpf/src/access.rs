@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::bpf_xdp_get_buff_len;
 use aya_ebpf::programs::{TcContext, XdpContext};
 use overlay_common::decide::tunnel::Offload;
-use overlay_common::packet::{Header, Packet};
+use overlay_common::packet::{Header, Packet, VLAN_TAG_LEN};
 
 /// Outer IPv4 and inner headers with room for inner options, which every decision fits in.
 const LINEAR: u32 = 192;
@@ -59,6 +59,18 @@ impl<'a> SkbFrame<'a> {
     pub fn is_tagged(&self) -> bool {
         // SAFETY: as above.
         unsafe { (*self.0.skb.skb).vlan_present != 0 }
+    }
+
+    /// The VLAN tag beside the frame, as the wire has it.
+    #[inline(always)]
+    pub fn tag(&self) -> Option<[u8; VLAN_TAG_LEN]> {
+        // SAFETY: as above. The protocol is in wire order already.
+        let (protocol, number) = unsafe {
+            let skb = self.0.skb.skb;
+            ((*skb).vlan_proto as u16, (*skb).vlan_tci as u16)
+        };
+        let ([a, b], [c, d]) = (protocol.to_ne_bytes(), number.to_be_bytes());
+        self.is_tagged().then_some([a, b, c, d])
     }
 
     /// What the kernel keeps beside the frame.

@@ -43,13 +43,13 @@ pub fn run(ctx: &TcContext) -> i32 {
         return drop(Refusal::new(DropReason::NoRoute, vni, peer));
     };
     let (segments, bytes) = (frame.segments(), frame.len());
-    match tunnel::encapsulate(ctx, ethernet, tunnel, vni) {
-        Ok(Ok(tunnelled)) => {
+    match tunnel::encapsulate(ctx, &ethernet, tunnel, vni) {
+        Ok(Some(tunnelled)) => {
             verdict::count_sent(stats, segments, bytes);
             verdict::transmit(tunnelled)
         }
         // The frame is as it was: it takes the fallback path, or the sender is told.
-        Ok(Err(_)) | Err(DropReason::TooBig) => exception(ctx, vni),
+        Ok(None) | Err(DropReason::TooBig) => exception(ctx, vni),
         Err(reason) => drop(Refusal::new(reason, vni, peer)),
     }
 }

@@ -7,13 +7,16 @@ use aya_ebpf::bindings::{
     BPF_ADJ_ROOM_ENCAP_L2_SHIFT, BPF_F_ADJ_ROOM_ENCAP_L2_ETH, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4,
     BPF_F_ADJ_ROOM_ENCAP_L3_IPV6, BPF_F_ADJ_ROOM_ENCAP_L4_UDP, BPF_F_ADJ_ROOM_FIXED_GSO,
 };
-use aya_ebpf::helpers::bpf_get_hash_recalc;
+use aya_ebpf::helpers::{bpf_get_hash_recalc, bpf_skb_change_head, bpf_skb_vlan_pop};
 use aya_ebpf::programs::TcContext;
 use overlay_common::decide::tunnel::{self, Path};
 use overlay_common::layout::{TunnelValue, tunnel_flags};
 use overlay_common::packet::encap::{Variable, headers_v4, headers_v6};
 use overlay_common::packet::flow::source_port;
-use overlay_common::packet::{ETH_LEN, Ethernet, OVERHEAD_V4, OVERHEAD_V6};
+use overlay_common::packet::{
+    ETH_LEN, ETHERTYPE_QINQ, ETHERTYPE_VLAN, Ethernet, OVERHEAD_V4, OVERHEAD_V6, Packet as _,
+    VLAN_TAG_LEN,
+};
 use overlay_common::{DropReason, FallbackCause};
 
 use crate::access::SkbFrame;
@@ -29,6 +32,12 @@ pub enum Tunnelled {
     /// Marked for the fallback device.
     Fallback { ifindex: u32, cause: FallbackCause },
 }
+
+/// Bytes of an Ethernet header in front of a tag.
+const MAC_ADDRESSES: usize = 12;
+/// Answers of [`make_room_in_front`], larger than any tag.
+const NO_TAG: u64 = 1 << 32;
+const REFUSED: u64 = 1 << 33;
 
 /// `ENCAP_L2` is the inner Ethernet header alone: with the VXLAN header counted in, UDP-tunnel
 /// segmentation would look for the inner packet 8 bytes off.
@@ -47,12 +56,32 @@ pub fn enter(
     tunnel: &TunnelValue,
     vni: u32,
 ) -> Result<Tunnelled, DropReason> {
-    let cause = match encapsulate(ctx, *ethernet, tunnel, vni)? {
-        Ok(tunnelled) => return Ok(tunnelled),
-        Err(cause) => cause,
+    let frame = &SkbFrame::new(ctx);
+    let offload = frame.offload();
+    let path = tunnel::path(frame, *ethernet, offload, tunnel)?;
+    let traffic_class = tunnel::traffic_class(frame, *ethernet, tunnel);
+    let flow = Flow::new(source_port(flow_hash(ctx)), traffic_class);
+    let path = match path {
+        Path::Fast if !make_room(ctx, tunnel) => {
+            tunnel::instead(FallbackCause::RoomRefused, offload, tunnel)?
+        }
+        Path::Fast | Path::Prepend | Path::Fallback(_) => path,
+    };
+    let cause = match path {
+        Path::Fast | Path::Prepend => {
+            let tag = if path == Path::Prepend {
+                make_room_in_front(ctx, tunnel)
+            } else {
+                NO_TAG
+            };
+            let written = tag != REFUSED
+                && store(ctx, tunnel, ethernet, vni, flow)
+                && (tag == NO_TAG || store_tag(ctx, tunnel, tag as u32));
+            return sent(tunnel, written);
+        }
+        Path::Fallback(cause) => cause,
     };
     let vtep = maps::vtep().ok_or(DropReason::FallbackFailed)?;
-    let traffic_class = tunnel::traffic_class(&SkbFrame::new(ctx), *ethernet, tunnel);
     fallback::mark(ctx, tunnel, vni, traffic_class).map_err(|_| DropReason::FallbackFailed)?;
     // SAFETY: the context pointer is valid while the program runs, and the field is writable.
     unsafe { (*ctx.skb.skb).mark = vtep.mark };
@@ -62,88 +91,150 @@ pub fn enter(
     })
 }
 
-/// Outer headers, or why the fast path cannot make them; then the frame is as it was. A refusal says
-/// that it fits no path, and the frame is as it was, too, but after `EncapFailed`.
+/// Outer headers by the fast path; `None` where something else has to be done, and the frame is as it
+/// was. A refusal says that no path takes it, and but for `EncapFailed` it is as it was, too.
 #[inline(always)]
 pub fn encapsulate(
     ctx: &TcContext,
-    ethernet: Ethernet,
+    ethernet: &Ethernet,
     tunnel: &TunnelValue,
     vni: u32,
-) -> Result<Result<Tunnelled, FallbackCause>, DropReason> {
+) -> Result<Option<Tunnelled>, DropReason> {
     let frame = &SkbFrame::new(ctx);
-    if let Path::Fallback(cause) = tunnel::path(frame, ethernet, frame.offload(), tunnel)? {
-        return Ok(Err(cause));
+    if tunnel::path(frame, *ethernet, frame.offload(), tunnel)? != Path::Fast {
+        return Ok(None);
     }
-    let variable = Variable {
-        inner: ethernet,
-        inner_len: ctx.len() as u16,
-        vni,
-        source_port: source_port(flow_hash(ctx)),
-        traffic_class: tunnel::traffic_class(frame, ethernet, tunnel),
-    };
-    if !put_headers(ctx, tunnel, &variable)? {
-        return Ok(Err(FallbackCause::RoomRefused));
+    let traffic_class = tunnel::traffic_class(frame, *ethernet, tunnel);
+    let flow = Flow::new(source_port(flow_hash(ctx)), traffic_class);
+    if !make_room(ctx, tunnel) {
+        return Ok(None);
     }
-    let ifindex = tunnel.ifindex;
-    Ok(Ok(if tunnel.flags & tunnel_flags::RESOLVED == 0 {
-        Tunnelled::Resolve { ifindex }
-    } else {
-        Tunnelled::Transmit { ifindex }
-    }))
+    sent(tunnel, store(ctx, tunnel, ethernet, vni, flow)).map(Some)
 }
 
-/// Makes room after the Ethernet header for the outer headers and the inner Ethernet header, which
-/// are then written in one piece. `false` when the kernel refuses, which it does before it changes
-/// anything: a frame that a tunnel inside the container has marked as encapsulated, segmentation
-/// other than TCP's and UDP's.
+/// What is left to do with a frame that has got its headers.
 #[inline(always)]
-fn put_headers(
-    ctx: &TcContext,
-    tunnel: &TunnelValue,
-    variable: &Variable,
-) -> Result<bool, DropReason> {
-    let stored = if tunnel.is_ipv6() {
-        if make_room(ctx, OVERHEAD_V6, BPF_F_ADJ_ROOM_ENCAP_L3_IPV6).is_err() {
-            return Ok(false);
-        }
-        store_v6(ctx, tunnel, variable)
-    } else {
-        if make_room(ctx, OVERHEAD_V4, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4).is_err() {
-            return Ok(false);
-        }
-        store_v4(ctx, tunnel, variable)
-    };
-    if stored {
-        Ok(true)
-    } else {
+fn sent(tunnel: &TunnelValue, written: bool) -> Result<Tunnelled, DropReason> {
+    let ifindex = tunnel.ifindex;
+    if !written {
         Err(DropReason::EncapFailed)
+    } else if tunnel.flags & tunnel_flags::RESOLVED == 0 {
+        Ok(Tunnelled::Resolve { ifindex })
+    } else {
+        Ok(Tunnelled::Transmit { ifindex })
+    }
+}
+
+/// Makes room after the Ethernet header for the outer headers and the inner Ethernet header. `false`
+/// when the kernel refuses, which it does before it changes anything: a frame that a tunnel inside
+/// the container has marked as encapsulated, segmentation other than TCP's and UDP's.
+#[inline(always)]
+fn make_room(ctx: &TcContext, tunnel: &TunnelValue) -> bool {
+    let (overhead, family) = if tunnel.is_ipv6() {
+        (OVERHEAD_V6, BPF_F_ADJ_ROOM_ENCAP_L3_IPV6)
+    } else {
+        (OVERHEAD_V4, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4)
+    };
+    let flags = ROOM_FLAGS | u64::from(family);
+    ctx.skb
+        .adjust_room(overhead as i32, BPF_ADJ_ROOM_MAC, flags)
+        .is_ok()
+}
+
+/// Makes room in front of any frame that is no super-packet. To the kernel it stays a frame of the
+/// inner protocol, which nobody looks at before the wire. What is returned is the tag that the kernel
+/// has kept beside the frame, for [`store_tag`], or [`NO_TAG`]; [`REFUSED`] by the kernel, and for a
+/// frame with two tags.
+#[inline(never)]
+fn make_room_in_front(ctx: &TcContext, tunnel: &TunnelValue) -> u64 {
+    let frame = SkbFrame::new(ctx);
+    let (mut room, mut tag) = (overhead(tunnel), NO_TAG);
+    if let Some([a, b, c, d]) = frame.tag() {
+        let second = frame
+            .header::<[u8; 2]>(MAC_ADDRESSES)
+            .map(u16::from_be_bytes);
+        if matches!(second, None | Some(ETHERTYPE_VLAN | ETHERTYPE_QINQ)) {
+            return REFUSED;
+        }
+        // SAFETY: the context pointer is valid while the program runs.
+        if unsafe { bpf_skb_vlan_pop(ctx.skb.skb) } != 0 {
+            return REFUSED;
+        }
+        room += VLAN_TAG_LEN;
+        tag = u64::from(u32::from_be_bytes([a, b, c, d]));
+    }
+    // SAFETY: as above.
+    if unsafe { bpf_skb_change_head(ctx.skb.skb, room as u32, 0) } != 0 {
+        return REFUSED;
+    }
+    tag
+}
+
+/// Writes a tag over the ethertype of the inner Ethernet header, and the room behind it. The frame's
+/// own ethertype follows there already.
+#[inline(never)]
+fn store_tag(ctx: &TcContext, tunnel: &TunnelValue, tag: u32) -> bool {
+    let at = overhead(tunnel) + MAC_ADDRESSES;
+    ctx.store(at, &tag.to_be_bytes(), 0).is_ok()
+}
+
+/// Writes outer headers and inner Ethernet header in one piece into the room for them.
+#[inline(always)]
+fn store(ctx: &TcContext, tunnel: &TunnelValue, inner: &Ethernet, vni: u32, flow: Flow) -> bool {
+    if tunnel.is_ipv6() {
+        store_v6(ctx, tunnel, inner, vni, flow)
+    } else {
+        store_v4(ctx, tunnel, inner, vni, flow)
     }
 }
 
 /// In a stack frame of its own, as is [`store_v6`]: the stack is 512 bytes for all functions on the
 /// way together.
 #[inline(never)]
-fn store_v4(ctx: &TcContext, tunnel: &TunnelValue, variable: &Variable) -> bool {
-    let variable = black_box(variable);
-    ctx.store(0, &headers_v4(&tunnel.header, variable), 0)
+fn store_v4(ctx: &TcContext, tunnel: &TunnelValue, inner: &Ethernet, vni: u32, flow: Flow) -> bool {
+    let variable = flow.variable(ctx, inner, vni, OVERHEAD_V4);
+    ctx.store(0, &headers_v4(&tunnel.header, &variable), 0)
         .is_ok()
 }
 
 #[inline(never)]
-fn store_v6(ctx: &TcContext, tunnel: &TunnelValue, variable: &Variable) -> bool {
-    let variable = black_box(variable);
-    ctx.store(0, &headers_v6(&tunnel.header, variable), 0)
+fn store_v6(ctx: &TcContext, tunnel: &TunnelValue, inner: &Ethernet, vni: u32, flow: Flow) -> bool {
+    let variable = flow.variable(ctx, inner, vni, OVERHEAD_V6);
+    ctx.store(0, &headers_v6(&tunnel.header, &variable), 0)
         .is_ok()
 }
 
+/// Source port and traffic class in one number: a function has five arguments at most.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Flow(u32);
+
+impl Flow {
+    #[inline(always)]
+    fn new(source_port: u16, traffic_class: u8) -> Self {
+        Self(u32::from(source_port) << 8 | u32::from(traffic_class))
+    }
+
+    /// What is written of a frame that `overhead` bytes of room have been made for.
+    #[inline(always)]
+    fn variable(self, ctx: &TcContext, inner: &Ethernet, vni: u32, overhead: usize) -> Variable {
+        Variable {
+            inner: *black_box(inner),
+            inner_len: ctx.len() as u16 - overhead as u16,
+            vni,
+            source_port: (self.0 >> 8) as u16,
+            traffic_class: self.0 as u8,
+        }
+    }
+}
+
 #[inline(always)]
-fn make_room(ctx: &TcContext, overhead: usize, family: u32) -> Result<(), i64> {
-    ctx.skb.adjust_room(
-        overhead as i32,
-        BPF_ADJ_ROOM_MAC,
-        ROOM_FLAGS | u64::from(family),
-    )
+fn overhead(tunnel: &TunnelValue) -> usize {
+    if tunnel.is_ipv6() {
+        OVERHEAD_V6
+    } else {
+        OVERHEAD_V4
+    }
 }
 
 /// The socket's hash where the kernel has set one, else of the inner flow.

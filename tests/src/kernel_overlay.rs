@@ -38,19 +38,23 @@ impl<'a> KernelOverlay<'a> {
 
     /// The same from an address of either family, with more options of `ip link … type vxlan`.
     pub fn with(station: &'a Station, vni: u32, local: IpAddr, more: &[&str]) -> Result<Self> {
+        Self::of_options(station, vni, local, &[&["nolearning"], more].concat())
+    }
+
+    /// One that sends to a group of the underlay what is for nobody that it has learned of.
+    pub fn in_group(station: &'a Station, vni: u32, local: IpAddr, group: IpAddr) -> Result<Self> {
+        let group = group.to_string();
+        // Over IPv6 it wants checksums otherwise.
+        let options = ["group", &group, "udp6zerocsumrx"];
+        Self::of_options(station, vni, local, &options)
+    }
+
+    fn of_options(station: &'a Station, vni: u32, local: IpAddr, more: &[&str]) -> Result<Self> {
         let mtu = if local.is_ipv4() { MTU } else { MTU_V6 };
         let netns = &station.netns;
         let (vni, local) = (vni.to_string(), local.to_string());
         let kind = ["link", "add", VXLAN, "type", "vxlan", "id", &vni];
-        let options = [
-            "local",
-            &local,
-            "dev",
-            UNDERLAY,
-            "dstport",
-            "4789",
-            "nolearning",
-        ];
+        let options = ["local", &local, "dev", UNDERLAY, "dstport", "4789"];
         netns.ip(&[&kind[..], &options, more].concat())?;
         netns.ip(&["link", "add", BRIDGE, "type", "bridge"])?;
         netns.ip(&["link", "set", VXLAN, "mtu", mtu, "master", BRIDGE, "up"])?;

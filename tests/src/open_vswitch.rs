@@ -55,14 +55,18 @@ impl<'a> OpenVswitch<'a> {
             )?;
         }
         this.vsctl(&["add-port", PHYSICAL, UNDERLAY])?;
-        let prefix = format!("{}/24", station.ip);
-        station
-            .netns
-            .ip(&["addr", "del", &prefix, "dev", UNDERLAY])?;
-        station
-            .netns
-            .ip(&["addr", "add", &prefix, "dev", PHYSICAL])?;
-        station.netns.ip(&["link", "set", PHYSICAL, "up"])?;
+        let prefix = match peer {
+            IpAddr::V4(_) => format!("{}/24", station.ip),
+            IpAddr::V6(_) => format!("{}/64", station.ip6),
+        };
+        let netns = &station.netns;
+        netns.ip(&["addr", "del", &prefix, "dev", UNDERLAY])?;
+        netns.ip(&["link", "set", PHYSICAL, "up"])?;
+        let to = ["addr", "add", &prefix, "dev", PHYSICAL];
+        netns.ip(&match peer {
+            IpAddr::V4(_) => to.to_vec(),
+            IpAddr::V6(_) => [&to[..], &["nodad"]].concat(),
+        })?;
         let remote = format!("options:remote_ip={peer}");
         this.vsctl(&[
             "add-port",
@@ -100,6 +104,14 @@ impl<'a> OpenVswitch<'a> {
             self.ofctl(&["add-flow", &self.management(), &flow])?;
         }
         Ok(container)
+    }
+
+    /// What it knows of the other hosts on the underlay, and how it got there.
+    pub fn tunnel_neighbours(&self) -> Result<String> {
+        let control = self.programs.work.path().join("vs.ctl");
+        let mut command = self.programs.command("usr/bin/ovs-appctl")?;
+        command.arg("-t").arg(control);
+        output(command.arg("tnl/neigh/show"))
     }
 
     /// Its flows with their counters.

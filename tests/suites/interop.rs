@@ -2,6 +2,7 @@
 
 mod bridge;
 mod compare;
+mod inner;
 mod outer;
 mod same;
 mod senders;

@@ -7,6 +7,7 @@ mod attach;
 mod conformance;
 mod consul;
 mod datapath;
+mod families;
 mod faults;
 mod flood;
 mod footprint;

@@ -2,6 +2,7 @@
 //! wrong usage), and nothing half-made left behind.
 
 mod corrupt;
+mod families;
 mod outage;
 mod pretend;
 mod requests;

@@ -4,11 +4,12 @@
 use std::net::Ipv4Addr;
 
 use anyhow::{Result, ensure};
+use tests::lab::Family;
 use tests::open_vswitch::{OpenVswitch, complete_packets};
 use tests::traffic::ping::ping;
 use tests::traffic::tcp::transfer;
 
-use crate::support::{Container, StoreKind, World, count, reachable};
+use crate::support::{Container, World, count, reachable};
 
 const BLUE: u32 = 4242;
 const RED: u32 = 4243;
@@ -19,14 +20,23 @@ const BYTES: u64 = 16 << 20;
 
 #[test]
 fn two_networks_over_one_tunnel_port() -> Result<()> {
-    let mut world = World::without_agents(StoreKind::Embedded)?;
-    let url = world.store.url();
-    world.host_mut(1).start_agent(&url)?;
+    two_networks(Family::V4)
+}
+
+#[test]
+fn two_networks_over_ipv6() -> Result<()> {
+    two_networks(Family::V6)
+}
+
+fn two_networks(underlay: Family) -> Result<()> {
+    let mut world = World::over_without_agents(&[&[underlay][..]; 2])?;
+    world.start(1, &[])?;
     let (host1, host2) = (world.host(1), world.host(2));
     complete_packets(host1.netns())?;
-    let mut switch = OpenVswitch::start(&host2.station, host1.ip().into())?;
+    let [ours, theirs] = [host1, host2].map(|host| host.station.address_of(underlay));
+    let mut switch = OpenVswitch::start(&host2.station, ours)?;
 
-    let vtep = host2.ip().to_string();
+    let vtep = theirs.to_string();
     host1.cli_ok(&["node", "add", "ovs", "--vtep", &vtep])?;
     let mut pairs = Vec::new();
     for (network, vni) in [("blue", BLUE), ("red", RED)] {
@@ -52,6 +62,8 @@ fn two_networks_over_one_tunnel_port() -> Result<()> {
         transfer(&ours.netns, &theirs.netns, theirs.address(5001), BYTES)?.verify()?;
         transfer(&theirs.netns, &ours.netns, ours.address(5001), BYTES)?.verify()?;
     }
+    let neighbours = switch.tunnel_neighbours()?;
+    ensure!(neighbours.contains(&ours.to_string()), "{neighbours}");
     let reasons = ["inner_source", "unknown_destination", "not_local"];
     for reason in reasons {
         let dropped = count(host1, "overlay_vni_drops_total", &[("reason", reason)])?;

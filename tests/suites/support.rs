@@ -1,5 +1,8 @@
 //! What several suites do: a lab with a store, agents and containers; forged frames.
 
+pub mod datagrams;
+pub mod families;
+pub mod nested;
 pub mod relay;
 pub mod traces;
 

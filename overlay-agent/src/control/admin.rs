@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 
 use super::agent::{Agent, State};
-use super::desired::network_mtu;
+use super::desired::{network_mtu, network_overhead};
 use super::error::AgentError;
 use crate::api::types::{Network, NetworkRequest, Node, NodeRequest};
 use crate::store::registry::NewNetwork;
-use crate::store::schema::{FloodMode, NetworkRecord, NodeId, NodeRecord, gateway_mac};
+use crate::store::schema::{FloodMode, NetworkRecord, NodeId, NodeRecord, gateway_mac, rules};
 
 impl Agent {
     pub async fn create_network(&self, request: NetworkRequest) -> Result<Network, AgentError> {
@@ -32,10 +32,19 @@ impl Agent {
     /// Refuses what this host's underlay cannot carry. Other hosts report it as a problem.
     fn refuse_for_underlay(&self, new: &NewNetwork) -> Result<(), AgentError> {
         let state = self.state();
-        let most = network_mtu(None, state.path_mtu, state.overhead);
+        let overhead = network_overhead(new.flood, state.overhead);
+        let most = network_mtu(None, state.path_mtu, overhead);
         if let Some(mtu) = new.mtu.filter(|mtu| *mtu > most) {
             return Err(AgentError::MtuAboveUnderlay {
                 mtu,
+                most,
+                underlay: state.path_mtu,
+            });
+        }
+        let least = rules::least_mtu(&new.subnets);
+        if most < least {
+            return Err(AgentError::UnderlayTooSmall {
+                least,
                 most,
                 underlay: state.path_mtu,
             });
@@ -84,12 +93,23 @@ impl Agent {
         if self.vteps.borrow().contains(request.vtep) {
             return Err(AgentError::OwnAddress(request.vtep));
         }
+        if !self.somebody_reaches(request.vtep) {
+            return Err(AgentError::NoCommonFamily { vtep: request.vtep });
+        }
         let added = self
             .registry
             .add_node(&request.name, request.vtep, request.port)
             .await?;
         self.echo(|view| view.nodes.contains_key(&added.id)).await;
         Ok(self.shown_node(added.id, &added.record))
+    }
+
+    /// Whether a host with an agent has a VTEP of the address's family.
+    fn somebody_reaches(&self, vtep: IpAddr) -> bool {
+        let state = self.state();
+        let mut agents = state.view.nodes.values().filter(|node| node.agent);
+        let shares = |ip: &IpAddr| ip.is_ipv4() == vtep.is_ipv4();
+        self.underlay_carries(vtep) || agents.any(|node| node.vteps.iter().any(shares))
     }
 
     pub async fn remove_node(&self, name: &str) -> Result<(), AgentError> {
@@ -127,13 +147,14 @@ fn shown_network(state: &State, name: &str, record: &NetworkRecord) -> Network {
         .endpoints
         .keys()
         .filter(|path| path.net == record.vni);
+    let overhead = network_overhead(record.flood, state.overhead);
     Network {
         name: name.to_owned(),
         vni: record.vni,
         subnets: record.subnets.clone(),
         gateways: record.gateways().collect(),
         gateway_mac: record.gateway.map(|_| gateway_mac(record.vni)),
-        mtu: network_mtu(record.mtu, state.path_mtu, state.overhead),
+        mtu: network_mtu(record.mtu, state.path_mtu, overhead),
         flood: record.flood,
         flood_rate: record.flood_rate(),
         internal: record.options.internal,

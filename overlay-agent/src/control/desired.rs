@@ -19,7 +19,7 @@ use crate::datapath::rows::Rows;
 use crate::host::nexthop::NextHop;
 use crate::host::underlay::Vteps;
 use crate::store::schema::{
-    EndpointId, EndpointPath, EndpointRecord, NetworkRecord, NodeId, NodeRecord,
+    EndpointId, EndpointPath, EndpointRecord, FloodMode, NetworkRecord, NodeId, NodeRecord,
 };
 use floods::Groups;
 pub use floods::groups;
@@ -116,6 +116,14 @@ pub struct PeerEnd {
 pub fn network_mtu(explicit: Option<u16>, path_mtu: u16, overhead: u16) -> u16 {
     let room = path_mtu.saturating_sub(overhead);
     explicit.map_or(room, |mtu| mtu.min(room))
+}
+
+/// Bytes that the longest outer headers of a network take: those to a peer, or to its group.
+pub fn network_overhead(flood: FloodMode, peers: u16) -> u16 {
+    match flood {
+        FloodMode::Multicast(IpAddr::V6(_)) => peers.max(OVERHEAD_V6),
+        FloodMode::Multicast(IpAddr::V4(_)) | FloodMode::Drop | FloodMode::Replicate => peers,
+    }
 }
 
 /// Only networks with an endpoint on this host get rows; every host gets its peer and tunnel.

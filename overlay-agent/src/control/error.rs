@@ -83,8 +83,22 @@ pub enum AgentError {
         "MTU {mtu} does not fit this host's underlay: {underlay} bytes there leave {most} at most"
     )]
     MtuAboveUnderlay { mtu: u16, most: u16, underlay: u16 },
+    #[error(
+        "the {underlay} bytes of this host's underlay leave {most} for a network that needs \
+         {least}: raise the underlay's MTU"
+    )]
+    UnderlayTooSmall {
+        least: u16,
+        most: u16,
+        underlay: u16,
+    },
     #[error("this host has no VTEP of the family of group {0}: choose one of the other family")]
     GroupFamily(IpAddr),
+    #[error(
+        "{vtep} and the hosts of this overlay are a mixed-family overlay without a common underlay \
+         family: none of them could send there; --advertise an address of its family on one first"
+    )]
+    NoCommonFamily { vtep: IpAddr },
     #[error("endpoint {endpoint} is on host {node}: remove it there")]
     OtherHost { endpoint: String, node: String },
     #[error("host {0} has an agent: add its endpoints there")]
@@ -120,6 +134,8 @@ impl AgentError {
             | Self::TwoOfAFamily(..)
             | Self::AllowTaken { .. }
             | Self::MtuAboveUnderlay { .. }
+            | Self::UnderlayTooSmall { .. }
+            | Self::NoCommonFamily { .. }
             | Self::GroupFamily(_)
             | Self::OtherHost { .. }
             | Self::HasAgent(_)

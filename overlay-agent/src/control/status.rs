@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::agent::{Agent, State};
-use super::desired::network_mtu;
+use super::desired::{network_mtu, network_overhead};
 use super::endpoints::network_name;
 use super::problem::Problem;
 use super::utc::utc;
@@ -12,6 +12,7 @@ use crate::api::types::{NetworkStatus, Peer, Status, Store, Underlay};
 use crate::datapath::Tables;
 use crate::host::link::XdpHook;
 use crate::metrics::{Reading, StoreReading};
+use crate::store::schema::FloodMode;
 
 impl Agent {
     pub async fn status(&self) -> Status {
@@ -136,13 +137,13 @@ fn networks_here(state: &State) -> BTreeMap<String, NetworkStatus> {
     let mut networks = BTreeMap::new();
     for local in state.locals.values() {
         let name = network_name(&state.view, local.vni);
-        let explicit = state
-            .view
-            .network_of(local.vni)
-            .and_then(|(_, record)| record.mtu);
+        let record = state.view.network_of(local.vni).map(|(_, record)| record);
+        let flood = record.map_or(FloodMode::Drop, |record| record.flood);
+        let overhead = network_overhead(flood, state.overhead);
+        let explicit = record.and_then(|record| record.mtu);
         let network = networks.entry(name).or_insert(NetworkStatus {
             vni: local.vni,
-            mtu: network_mtu(explicit, state.path_mtu, state.overhead),
+            mtu: network_mtu(explicit, state.path_mtu, overhead),
             endpoints: 0,
         });
         network.endpoints += 1;

@@ -3,7 +3,7 @@
 use crate::layout::{TunnelValue, tunnel_flags};
 use crate::packet::{
     ETH_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, Ethernet, IPPROTO_TCP,
-    IPV6_LEN, Packet, UDP_LEN, ecn,
+    IPV6_LEN, Packet, UDP_LEN, VLAN_TAG_LEN, ecn,
 };
 use crate::{DropReason, FallbackCause};
 
@@ -12,6 +12,8 @@ use crate::{DropReason, FallbackCause};
 pub enum Path {
     /// Outer headers by the fast path.
     Fast,
+    /// Outer headers by the fast path, in front of a frame that the kernel makes no room in.
+    Prepend,
     /// Outer headers by the kernel's vxlan device.
     Fallback(FallbackCause),
 }
@@ -25,9 +27,16 @@ pub struct Offload {
     pub tagged: bool,
 }
 
+impl Offload {
+    /// Bytes that the frame grows by when its tag is put into it.
+    #[inline(always)]
+    pub const fn tag_len(&self) -> usize {
+        if self.tagged { VLAN_TAG_LEN } else { 0 }
+    }
+}
+
 /// `GSO_BY_FRAGS` of the kernel: the segments are the fragments, each as long as it is (SCTP).
 const BY_FRAGMENTS: u32 = 0xffff;
-const VLAN_TAG_LEN: usize = 4;
 
 /// Whether the frame fits the tunnel, and which path can encapsulate it.
 #[inline(always)]
@@ -48,27 +57,46 @@ pub fn path<P: Packet + ?Sized>(
     } else {
         headers_len(packet, ethernet).ok_or(DropReason::Truncated)? + gso_size as usize
     };
-    if offload.tagged {
-        segment += VLAN_TAG_LEN;
-    }
+    segment += offload.tag_len();
     if gso_size != BY_FRAGMENTS && segment + overhead > tunnel.mtu as usize {
         return Err(DropReason::TooBig);
     }
-    if offload.tagged || !ethernet.is_ip() {
+    let cause = if offload.tagged || !ethernet.is_ip() {
         let vlan = offload.tagged || matches!(ethernet.ethertype, ETHERTYPE_VLAN | ETHERTYPE_QINQ);
-        return Ok(Path::Fallback(if vlan {
+        if vlan {
             FallbackCause::Vlan
         } else {
             FallbackCause::InnerNotIp
-        }));
+        }
+    } else if packet.frame_len() + overhead > usize::from(u16::MAX) {
+        FallbackCause::Oversize
+    } else if tunnel.flags & tunnel_flags::UDP_CHECKSUM != 0 {
+        FallbackCause::ChecksumWanted
+    } else {
+        return Ok(Path::Fast);
+    };
+    instead(cause, offload, tunnel)
+}
+
+/// The way of a frame that [`Path::Fast`] is not for. The kernel does not send to an IPv6 group that
+/// this host is a member of, but to itself: such a frame gets its headers here, and so do those to
+/// an IPv4 group. A super-packet would be segmented without them.
+#[inline(always)]
+pub fn instead(
+    cause: FallbackCause,
+    offload: Offload,
+    tunnel: &TunnelValue,
+) -> Result<Path, DropReason> {
+    let computed = tunnel.flags & tunnel_flags::UDP_CHECKSUM != 0;
+    if !tunnel.is_group() {
+        Ok(Path::Fallback(cause))
+    } else if offload.gso_size == 0 && !computed {
+        Ok(Path::Prepend)
+    } else if tunnel.is_ipv6() {
+        Err(DropReason::EncapFailed)
+    } else {
+        Ok(Path::Fallback(cause))
     }
-    if packet.frame_len() + overhead > usize::from(u16::MAX) {
-        return Ok(Path::Fallback(FallbackCause::Oversize));
-    }
-    if tunnel.flags & tunnel_flags::UDP_CHECKSUM != 0 {
-        return Ok(Path::Fallback(FallbackCause::ChecksumWanted));
-    }
-    Ok(Path::Fast)
 }
 
 /// The outer traffic class: DSCP of the inner packet or of the template, ECN of the inner packet

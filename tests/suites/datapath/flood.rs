@@ -5,7 +5,7 @@
 
 use overlay_common::Direction::{Rx, Tx};
 use overlay_common::layout::{
-    FLOOD_MAX, FloodMode, FloodPeer, FloodValue, VniValue, endpoint_flags,
+    FLOOD_MAX, FloodMode, FloodPeer, FloodValue, TunnelValue, VniValue, endpoint_flags,
 };
 use overlay_common::maps::{FROM_ENDPOINT, FROM_UNDERLAY};
 use overlay_common::net::{IpKey, MacAddr};
@@ -14,12 +14,15 @@ use overlay_common::{DropReason, FallbackCause};
 use super::case::{Case, NEXT, REDIRECT, SHOT, XDP_PASS, check_one};
 use super::fixture::{
     A, A_IP, A2, B, Counters, LOOPBACK, Programs, Run, VNI, dropped, fell_back, received, sent,
-    tunnel,
+    tunnel, tunnel_v6,
 };
 use super::frames::{Tunnelled, arp, ethernet, udp};
 
 const GROUP: [u8; 4] = [239, 1, 2, 3];
 const GROUP_MAC: MacAddr = MacAddr([1, 0, 0x5e, 1, 2, 3]);
+/// `ff05::7`
+const GROUP6: [u8; 16] = [0xff, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7];
+const GROUP6_MAC: [u8; 6] = [0x33, 0x33, 0, 0, 0, 7];
 /// The group's place in TUNNELS, and its slot in STATS, which is that of peer 4.
 const GROUP_INDEX: u32 = 100;
 const GROUP_PEER: usize = 4;
@@ -159,26 +162,58 @@ fn copies_for_other_endpoints_are_counted_as_local() {
     check_all(&mut programs, &[case], from_endpoint);
 }
 
+/// Whatever the frame is.
 #[test]
 fn multicast_sends_one_frame_to_the_group() {
-    let mut programs = flooding(FloodMode::Multicast, 1000);
-    for (what, frame, _) in unaddressed() {
-        programs.reset();
-        let run = programs.classify(FROM_ENDPOINT, &frame, 0);
-        assert_eq!(run.verdict, REDIRECT, "{what}");
-        let mut counters = sent(GROUP_PEER, frame.len());
-        if frame[12..14] == [8, 0] {
-            let (outer, inner) = run.frame.split_at(50);
+    for group in [tunnel(GROUP, GROUP_MAC), to_group6()] {
+        let mut programs = flooding(FloodMode::Multicast, 1000);
+        programs.change_tunnel(GROUP_INDEX, |tunnel| *tunnel = group);
+        for (what, frame, _) in unaddressed() {
+            programs.reset();
+            let run = programs.classify(FROM_ENDPOINT, &frame, 0);
+            assert_eq!(run.verdict, REDIRECT, "{what}");
+            let (outer, inner) = run.frame.split_at(group.header_len as usize);
             assert_eq!(inner, frame, "{what}");
-            assert_eq!(
-                (&outer[..6], &outer[30..34]),
-                (&GROUP_MAC.0[..], &GROUP[..])
-            );
-        } else {
-            counters.extend(fell_back(Tx, FallbackCause::InnerNotIp));
+            // Both MACs and the ethertype, and up to the addresses' end nothing but the lengths and
+            // the checksum.
+            assert_eq!(outer[..14], group.header[..14], "{what}");
+            let addresses = if group.is_ipv6() { 22..54 } else { 26..34 };
+            assert_eq!(outer[addresses.clone()], group.header[addresses], "{what}");
+            assert_eq!(programs.counters(), sent(GROUP_PEER, frame.len()), "{what}");
         }
-        assert_eq!(programs.counters(), counters, "{what}");
     }
+}
+
+/// A super-packet that the kernel makes no room in: its vxlan device segments what goes to an IPv4
+/// group, and sends nothing to an IPv6 group.
+#[test]
+fn a_super_packet_for_a_group() {
+    let frame = udp(A, GROUP_MAC, 1000);
+    let v4 = fell_back(Tx, FallbackCause::RoomRefused);
+    let v6 = dropped(VNI, GROUP_INDEX, Tx, DropReason::EncapFailed);
+    for (group, verdict, counters, is_sent) in [
+        (tunnel(GROUP, GROUP_MAC), REDIRECT, v4, true),
+        (to_group6(), SHOT, v6, false),
+    ] {
+        let mut programs = flooding(FloodMode::Multicast, 1000);
+        programs.change_tunnel(GROUP_INDEX, |tunnel| *tunnel = group);
+        programs.reset();
+        assert_eq!(
+            programs.classify(FROM_ENDPOINT, &frame, 500).verdict,
+            verdict
+        );
+        let mut counters = counters;
+        if is_sent {
+            counters.extend(sent(GROUP_PEER, frame.len()));
+        }
+        assert_eq!(programs.counters(), counters);
+    }
+}
+
+fn to_group6() -> TunnelValue {
+    let mut tunnel = tunnel_v6(GROUP6);
+    tunnel.header[..6].copy_from_slice(&GROUP6_MAC);
+    tunnel
 }
 
 #[test]

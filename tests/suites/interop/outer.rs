@@ -28,8 +28,9 @@ pub(super) enum Checksum {
 pub(super) struct Header {
     pub(super) tos: u8,
     pub(super) ttl: u8,
-    /// IPv4 only.
+    /// Of IPv4 in its header; of IPv6 in an extension header of this kind.
     pub(super) options: &'static [u8],
+    pub(super) extension: IpNumber,
     /// First byte, in units of 8, and whether more follow.
     pub(super) fragment: Option<(u16, bool)>,
 }
@@ -39,6 +40,7 @@ impl Header {
         tos: 0,
         ttl: 64,
         options: &[],
+        extension: IpNumber::IPV6_HEADER_HOP_BY_HOP,
         fragment: None,
     };
 }
@@ -135,6 +137,12 @@ impl Ends {
                 frame.extend([0x86, 0xdd]);
                 let mut extension = Vec::new();
                 let mut next_header = IpNumber::UDP;
+                if !header.options.is_empty() {
+                    // Of 8 bytes: the next header, a length of 0, the options.
+                    extension.extend([IpNumber::UDP.0, 0]);
+                    extension.extend(header.options);
+                    next_header = header.extension;
+                }
                 if let Some((offset, more)) = header.fragment {
                     // RFC 8200, section 4.5.
                     extension.extend([IpNumber::UDP.0, 0]);

@@ -230,6 +230,54 @@ const OF_V4: [Case; 2] = [
     },
 ];
 
+const OF_V6: [Case; 4] = [
+    Case {
+        name: "hop-by-hop options",
+        make: |ends| extended(ends, IpNumber::IPV6_HEADER_HOP_BY_HOP, &[1, 4, 0, 0, 0, 0]),
+        delivered: 1,
+        causes: &[("outer_options", 1)],
+    },
+    Case {
+        name: "destination options",
+        make: |ends| {
+            extended(
+                ends,
+                IpNumber::IPV6_DESTINATION_OPTIONS,
+                &[1, 4, 0, 0, 0, 0],
+            )
+        },
+        delivered: 1,
+        causes: &[("outer_options", 1)],
+    },
+    Case {
+        name: "an option that nobody knows, to be discarded with",
+        make: |ends| {
+            extended(
+                ends,
+                IpNumber::IPV6_DESTINATION_OPTIONS,
+                &[0x5e, 4, 0, 0, 0, 0],
+            )
+        },
+        delivered: 0,
+        causes: &[("outer_options", 1)],
+    },
+    Case {
+        name: "one fragment that is the whole",
+        make: |ends| ends.fragments(1, VNI, &inner()?),
+        delivered: 1,
+        causes: &[("outer_fragment", 1)],
+    },
+];
+
+#[test]
+fn over_ipv6() -> Result<()> {
+    let comparison = Comparison::new(Family::V6)?;
+    check(&comparison, &COMMON)?;
+    check(&comparison, &OF_V6)?;
+    congestion_marks(&comparison)?;
+    reserved_bits(&comparison)
+}
+
 #[test]
 fn over_ipv4() -> Result<()> {
     let comparison = Comparison::new(Family::V4)?;
@@ -286,6 +334,15 @@ fn reserved_bits(comparison: &Comparison) -> Result<()> {
     ensure!(outcome.linux.is_empty(), "{outcome:?}");
     ensure!(outcome.causes.is_empty(), "{outcome:?}");
     Ok(())
+}
+
+fn extended(ends: &Ends, kind: IpNumber, options: &'static [u8]) -> Result<Vec<Vec<u8>>> {
+    let header = Header {
+        options,
+        extension: kind,
+        ..Header::PLAIN
+    };
+    one(ends.with(&header, Checksum::Zero, VNI, &inner()?))
 }
 
 fn one(frame: Result<Vec<u8>>) -> Result<Vec<Vec<u8>>> {

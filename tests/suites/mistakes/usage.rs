@@ -66,6 +66,18 @@ fn wrong_arguments() -> Result<()> {
             &["--flood", "10.0.0.1 is not a multicast group"],
         ),
         (
+            "network create blue --flood multicast=2001:db8::1",
+            2,
+            &["--flood", "2001:db8::1 is not a multicast group"],
+        ),
+        (
+            "network create blue --flood multicast=all",
+            2,
+            &["--flood", "drop, replicate or multicast=GROUP"],
+        ),
+        ("network create blue --mtu 575", 2, &["--mtu", "576"]),
+        ("network create blue --mtu 65536", 2, &["--mtu", "65536"]),
+        (
             "network create blue --flood-rate 0",
             2,
             &["--flood-rate", "nothing would be flooded", "--flood drop"],
@@ -129,6 +141,7 @@ fn wrong_arguments() -> Result<()> {
         ("endpoint rm ", 2, &["<ENDPOINT>"]),
         ("endpoint inspect ", 2, &["<ENDPOINT>"]),
         ("node add n --vtep 224.0.0.1", 2, &["--vtep", "224.0.0.1"]),
+        ("node add n --vtep ff05::1", 2, &["--vtep", "ff05::1"]),
         ("run --port 0", 2, &["--port", "0"]),
         (
             "run --xdp often",

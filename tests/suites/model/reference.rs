@@ -124,7 +124,13 @@ fn to_peer(world: &World, input: &Input, ethernet: Ethernet, remote: &Remote<'_>
         gso_size: input.segments.size,
         tagged: false,
     };
-    let cause = match tunnel::path(frame, ethernet, offload, tunnel) {
+    let path = tunnel::path(frame, ethernet, offload, tunnel).and_then(|path| match path {
+        Path::Fast => {
+            kernel_refuses(input).map_or(Ok(path), |cause| tunnel::instead(cause, offload, tunnel))
+        }
+        Path::Prepend | Path::Fallback(_) => Ok(path),
+    });
+    let mut outcome = match path {
         Err(DropReason::TooBig) => {
             let problem = Problem::too_big(tunnel);
             let refusal = Refusal::new(DropReason::TooBig, endpoint.vni, peer);
@@ -134,12 +140,8 @@ fn to_peer(world: &World, input: &Input, ethernet: Ethernet, remote: &Remote<'_>
             let refusal = Refusal::new(reason, endpoint.vni, peer);
             return Outcome::drop(SHOT, input, Direction::Tx, refusal);
         }
-        Ok(Path::Fallback(cause)) => Some(cause),
-        Ok(Path::Fast) => kernel_refuses(input),
-    };
-    let mut outcome = match cause {
-        Some(cause) => Outcome::fall_back(REDIRECT, input, Direction::Tx, cause),
-        None => {
+        Ok(Path::Fallback(cause)) => Outcome::fall_back(REDIRECT, input, Direction::Tx, cause),
+        Ok(Path::Fast | Path::Prepend) => {
             let tos = tunnel::traffic_class(frame, ethernet, tunnel);
             let outer = outer(tunnel, endpoint.vni, frame.len(), tos);
             let mut outcome = Outcome::unchanged(REDIRECT, input, Counters::new());

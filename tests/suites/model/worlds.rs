@@ -42,9 +42,11 @@ fn take<K: Ord + Copy, V>(rng: &mut StdRng, table: &mut BTreeMap<K, V>) {
 }
 
 fn change(rng: &mut StdRng, tunnel: &mut TunnelValue) {
-    match rng.random_range(0..3) {
+    match rng.random_range(0..4) {
         0 => tunnel.header_len = 0,
         1 => tunnel.mtu = rng.random_range(576..10_000),
+        // To a group.
+        2 => tunnel.header[0] |= 1,
         _ => tunnel.flags = rng.random_range(0..2),
     }
 }

@@ -1,70 +1,14 @@
 //! UDP: aggregates of datagrams, fragments, and what is too big.
 
-use std::net::{SocketAddr, UdpSocket};
-use std::time::Duration;
-
-use anyhow::{Context as _, Result, bail, ensure};
-use nix::sys::socket::{setsockopt, sockopt};
-use tests::netns::Netns;
+use anyhow::{Context as _, Result, ensure};
 use tests::traffic::ping::ping_with;
 
 use super::{Pair, drops, fallbacks, grows_by, packets};
+use crate::support::datagrams::{Receiver, send_segmented};
 
 const PORT: u16 = 7100;
 /// Payload of an aggregate that is one packet yet, but not any more with outer headers.
 const LONGEST: usize = 65_480;
-
-struct Receiver(UdpSocket);
-
-impl Receiver {
-    fn bind(netns: &Netns, address: SocketAddr) -> Result<Self> {
-        let socket = netns.run(|| UdpSocket::bind(address).context("bind"))?;
-        setsockopt(&socket, sockopt::RcvBufForce, &(32 << 20)).context("enlarge the buffer")?;
-        socket.set_read_timeout(Some(Duration::from_secs(10)))?;
-        Ok(Self(socket))
-    }
-
-    /// Takes the datagrams that were sent, in any order, and no other.
-    fn expect(&self, mut sent: Vec<Vec<u8>>) -> Result<()> {
-        let mut buffer = vec![0; 1 << 16];
-        let mut received = Vec::new();
-        while received.len() < sent.len() {
-            let length = self.0.recv(&mut buffer).with_context(|| {
-                format!("{} of {} datagrams arrived", received.len(), sent.len())
-            })?;
-            received.push(buffer[..length].to_vec());
-        }
-        self.0.set_nonblocking(true)?;
-        if self.0.recv(&mut buffer).is_ok() {
-            bail!("more than {} datagrams arrived", sent.len());
-        }
-        sent.sort_unstable();
-        received.sort_unstable();
-        ensure!(sent == received, "the datagrams arrived changed");
-        Ok(())
-    }
-}
-
-/// Sends noise, cut into datagrams of `segment` bytes by whoever does it last. What is to arrive.
-fn send_segmented(
-    from: &Netns,
-    to: SocketAddr,
-    segment: u16,
-    times: usize,
-    length: usize,
-) -> Result<Vec<Vec<u8>>> {
-    let socket = from.run(|| UdpSocket::bind(("0.0.0.0", 0)).context("bind"))?;
-    socket.connect(to)?;
-    setsockopt(&socket, sockopt::UdpGsoSegment, &i32::from(segment)).context("UDP_SEGMENT")?;
-    let mut datagrams = Vec::new();
-    for _ in 0..times {
-        let payload: Vec<u8> = (0..length).map(|_| rand::random()).collect();
-        let sent = socket.send(&payload).context("send an aggregate")?;
-        ensure!(sent == length, "{sent} of {length} bytes sent");
-        datagrams.extend(payload.chunks(segment.into()).map(<[u8]>::to_vec));
-    }
-    Ok(datagrams)
-}
 
 #[test]
 fn aggregates_arrive_datagram_by_datagram() -> Result<()> {

@@ -5,7 +5,8 @@ use tests::traffic::ping::ping;
 use tests::traffic::tcp::transfer;
 use tests::wait::until;
 
-use crate::support::{CONVERGE, Container, PacketSocket, StoreKind, World};
+use crate::support::nested::nest;
+use crate::support::{CONVERGE, PacketSocket, StoreKind, World};
 
 use super::{Pair, fallbacks, grows_by, packets};
 
@@ -88,8 +89,8 @@ fn ipv6_inside() -> Result<()> {
 #[test]
 fn a_tunnel_in_the_tunnel() -> Result<()> {
     let pair = Pair::new()?;
-    nest(&pair.one, &pair.two, "10.99.0.1/24")?;
-    nest(&pair.two, &pair.one, "10.99.0.2/24")?;
+    nest(&pair.one, &pair.two, "10.99.0.1/24", "1400")?;
+    nest(&pair.two, &pair.one, "10.99.0.2/24", "1400")?;
     let nested: std::net::IpAddr = "10.99.0.2".parse()?;
     let summary = ping(&pair.one.netns, nested, 10)?;
     ensure!(summary.sent == 10 && summary.lost() == 0, "{summary:?}");
@@ -100,17 +101,5 @@ fn a_tunnel_in_the_tunnel() -> Result<()> {
         let refused = fallbacks(pair.world.host(host), "tx", "room_refused")?;
         ensure!(refused > 0, "the fast path took it: nothing was tested");
     }
-    Ok(())
-}
-
-fn nest(here: &Container, there: &Container, address: &str) -> Result<()> {
-    let (local, remote) = (here.ip.to_string(), there.ip.to_string());
-    let kind = ["link", "add", "nested", "type", "vxlan", "id", "9"];
-    let ends = ["local", &local, "remote", &remote, "dstport", "4789"];
-    here.netns.ip(&[&kind[..], &ends].concat())?;
-    here.netns
-        .ip(&["address", "add", address, "dev", "nested"])?;
-    here.netns
-        .ip(&["link", "set", "nested", "mtu", "1400", "up"])?;
     Ok(())
 }

@@ -11,7 +11,7 @@ use overlay_common::layout::{
 use overlay_common::net::MacAddr;
 
 use super::members::Member;
-use super::{Local, World, floods, network_mtu};
+use super::{Local, World, floods, network_mtu, network_overhead};
 use crate::control::problem::Problem;
 use crate::datapath::rows::{Allowed, Rows};
 use crate::store::schema::{self, NetworkRecord, gateway_mac, rules};
@@ -57,8 +57,9 @@ fn vni_row(
     record: &NetworkRecord,
     problems: &mut Vec<Problem>,
 ) -> VniValue {
+    let overhead = network_overhead(record.flood, overhead);
     let mtu = network_mtu(record.mtu, world.underlay_mtu, overhead);
-    let least = rules::least_mtu(record);
+    let least = rules::least_mtu(&record.subnets);
     if record.mtu.is_some_and(|wanted| wanted > mtu) || mtu < least {
         problems.push(Problem::UnderlayMtu {
             network: name.to_owned(),

@@ -162,7 +162,9 @@ pub(super) fn tunnel(world: &World<'_>, address: IpAddr, port: u16) -> Option<Tu
         Dscp::Fixed(dscp) => (dscp << 2, 0),
         Dscp::Inherit => (0, tunnel_flags::COPY_DSCP),
     };
-    let checksum = if outer.udp_checksum {
+    // The kernel, who would compute it, does not send to a group that this host is a member of.
+    let headers_are_ours = address.is_multicast() && address.is_ipv6();
+    let checksum = if outer.udp_checksum && !headers_are_ours {
         tunnel_flags::UDP_CHECKSUM
     } else {
         0

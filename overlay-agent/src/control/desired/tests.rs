@@ -10,7 +10,6 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::control::plan;
-use crate::store::schema::FloodMode;
 
 const OWN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 

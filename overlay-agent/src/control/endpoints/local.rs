@@ -6,7 +6,7 @@ use std::path::Path;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::control::agent::{Agent, LocalEndpoint, device_name};
-use crate::control::desired::network_mtu;
+use crate::control::desired::{network_mtu, network_overhead};
 use crate::control::error::AgentError;
 use crate::control::sync::Trust;
 use crate::host::endpoint::{self, NewEndpoint, Route};
@@ -26,6 +26,7 @@ impl Agent {
             let state = self.state();
             (state.path_mtu, state.overhead)
         };
+        let overhead = network_overhead(network.record.flood, overhead);
         let addresses = with_prefixes(&network.record, record);
         let routes = routes(&network.record, record);
         let new = NewEndpoint {

@@ -96,7 +96,7 @@ pub fn check_network(record: &NetworkRecord) -> Result<(), RuleError> {
     check_subnets(&record.subnets)?;
     check_gateways(record)?;
     if let Some(mtu) = record.mtu {
-        let least = least_mtu(record);
+        let least = least_mtu(&record.subnets);
         if !(least..=MAX_MTU).contains(&mtu) {
             return Err(RuleError::Mtu { mtu, least });
         }
@@ -110,9 +110,13 @@ pub fn check_network(record: &NetworkRecord) -> Result<(), RuleError> {
     }
 }
 
-/// Smallest MTU in bytes that the network's families work with.
-pub fn least_mtu(record: &NetworkRecord) -> u16 {
-    if record.has_v6() { MIN_MTU6 } else { MIN_MTU4 }
+/// Smallest MTU in bytes that the families of a network with these subnets work with.
+pub fn least_mtu(subnets: &[IpNet]) -> u16 {
+    if subnets.iter().any(|subnet| subnet.addr().is_ipv6()) {
+        MIN_MTU6
+    } else {
+        MIN_MTU4
+    }
 }
 
 /// The gateways of a network: in its subnets, one in each at most.

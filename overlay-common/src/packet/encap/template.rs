@@ -136,6 +136,12 @@ impl TunnelValue {
         self.flags & tunnel_flags::IPV6 != 0
     }
 
+    /// Whether it goes to a group: the next hop's MAC, which is the group's then, says so.
+    #[inline(always)]
+    pub const fn is_group(&self) -> bool {
+        self.header[0] & 1 != 0
+    }
+
     /// DSCP of the template, in the upper six bits of the traffic class.
     #[inline(always)]
     pub const fn tos(&self) -> u8 {

@@ -83,6 +83,25 @@ fn multicast_has_one_tunnel_to_the_group() {
     assert!(rows.peers.values().all(|peer| peer.index != receiver.peer));
 }
 
+/// Of a group of the family whose headers are longer, the network that floods to it pays for them.
+/// Nobody would compute their checksum.
+#[test]
+fn a_group_of_ipv6_on_a_host_of_both_families() {
+    let group: IpAddr = "ff05::1:3".parse().unwrap();
+    let mut fixture = flooding(&format!("multicast={group}"));
+    fixture.vteps.ip6 = Some(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1));
+    fixture.outer.udp_checksum = true;
+    fixture.next_hop_to(group, 99);
+    let Desired { rows, problems, .. } = fixture.desired(&Rows::default());
+    assert_eq!(problems, []);
+    assert_eq!((rows.vnis[&42].mtu, rows.vnis[&43].mtu), (1430, 1450));
+    let tunnel = rows.tunnels[&rows.vnis[&42].flood_tunnel];
+    assert_eq!((tunnel.header_len, destination(&tunnel)), (70, group));
+    assert_eq!(tunnel.flags & tunnel_flags::UDP_CHECKSUM, 0);
+    let peer = rows.tunnels[&rows.peers[&key(2)].index];
+    assert_ne!(peer.flags & tunnel_flags::UDP_CHECKSUM, 0);
+}
+
 #[test]
 fn networks_share_a_groups_tunnel_and_it_keeps_its_index() {
     let mut fixture = multicast();
