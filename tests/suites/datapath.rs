@@ -15,3 +15,4 @@ mod to_peer;
 mod to_underlay;
 mod underlay_filter;
 pub(crate) mod world;
+mod xdp_decap;
