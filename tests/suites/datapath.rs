@@ -11,6 +11,7 @@ mod from_underlay;
 mod from_underlay_ecn;
 mod from_underlay_malformed;
 mod from_underlay_refused;
+mod handover;
 mod to_peer;
 mod to_underlay;
 mod underlay_filter;
