@@ -207,6 +207,7 @@ mod tests {
             ("node add n --vtep 224.0.0.1", "224.0.0.1"),
             ("run --port 0", "0"),
             ("run --xdp often", "often"),
+            ("run --decap often", "auto, tc, xdp"),
         ] {
             let line = format!("overlay-agent {arguments}");
             let error = Cli::try_parse_from(line.split(' ')).expect_err(arguments);
