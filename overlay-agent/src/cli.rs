@@ -21,7 +21,7 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::api::client::Client;
-use crate::config::{Config, Locations, Settings};
+use crate::config::{Config, ConfigError, Locations, Settings};
 
 /// VXLAN overlay networks between hosts, with an eBPF data path.
 #[derive(Debug, Parser)]
@@ -66,7 +66,12 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", one_line(&format!("{error:#}")));
-            ExitCode::FAILURE
+            match error.downcast_ref() {
+                Some(ConfigError::DecapWithoutXdp(_)) => ExitCode::from(usage::EXIT),
+                Some(ConfigError::Read { .. } | ConfigError::Content { .. }) | None => {
+                    ExitCode::FAILURE
+                }
+            }
         }
     }
 }
@@ -80,8 +85,8 @@ fn execute(cli: Cli) -> Result<()> {
         .context("start the runtime")?;
     runtime.block_on(async {
         match command {
-            Command::Run(settings) => run::exec(Config::load(locations, settings)?).await,
-            Command::Attach(settings) => attach::exec(Config::load(locations, settings)?).await,
+            Command::Run(settings) => run::exec(data_path(locations, settings)?).await,
+            Command::Attach(settings) => attach::exec(data_path(locations, settings)?).await,
             Command::Detach(arguments) => detach::exec(arguments, &config(locations)?).await,
             Command::Network(arguments) => network::exec(arguments, &client(locations)?).await,
             Command::Endpoint(arguments) => endpoint::exec(arguments, &client(locations)?).await,
@@ -91,6 +96,10 @@ fn execute(cli: Cli) -> Result<()> {
             Command::Store(arguments) => store::exec(arguments, &config(locations)?).await,
         }
     })
+}
+
+fn data_path(locations: Locations, settings: Settings) -> Result<Config> {
+    Ok(Config::load(locations, settings)?.consistent()?)
 }
 
 fn config(locations: Locations) -> Result<Config> {
@@ -198,6 +207,7 @@ mod tests {
             ("node add n --vtep 224.0.0.1", "224.0.0.1"),
             ("run --port 0", "0"),
             ("run --xdp often", "often"),
+            ("run --decap often", "auto, tc, xdp"),
         ] {
             let line = format!("overlay-agent {arguments}");
             let error = Cli::try_parse_from(line.split(' ')).expect_err(arguments);

@@ -10,7 +10,7 @@ use clap::{ArgAction, Args, builder::BoolishValueParser};
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::datapath::XdpMode;
+use crate::datapath::{DecapMode, XdpMode};
 pub use file::DEFAULT_FILE;
 pub use outer::Dscp;
 
@@ -28,6 +28,11 @@ pub enum ConfigError {
         line: usize,
         message: String,
     },
+    #[error(
+        "--decap xdp needs XDP in the device's driver, and --xdp is {0}: choose --xdp native or \
+         auto, or --decap tc"
+    )]
+    DecapWithoutXdp(XdpMode),
 }
 
 /// Where the agent keeps its files; every command takes these.
@@ -95,6 +100,10 @@ pub struct Settings {
     /// [default: auto]
     #[arg(long, env = "OVERLAY_XDP")]
     pub xdp: Option<XdpMode>,
+    /// Where frames from other hosts are decapsulated; auto is in XDP on real NICs, at TC on
+    /// virtual devices [default: tc]
+    #[arg(long, env = "OVERLAY_DECAP")]
+    pub decap: Option<DecapMode>,
     /// This host's name in the store [default: the host name]
     #[arg(long, env = "OVERLAY_NODE_NAME", value_name = "NAME")]
     pub node_name: Option<String>,
@@ -140,6 +149,7 @@ pub struct Config {
     pub dscp: Dscp,
     pub udp_checksum: bool,
     pub xdp: XdpMode,
+    pub decap: DecapMode,
     pub node_name: Option<String>,
     pub metrics_addr: SocketAddr,
     pub log_drops: bool,
@@ -176,12 +186,24 @@ impl Config {
             dscp: settings.dscp.or(file.dscp).unwrap_or_default(),
             udp_checksum: settings.udp_checksum.or(file.udp_checksum).unwrap_or(false),
             xdp: settings.xdp.or(file.xdp).unwrap_or_default(),
+            decap: settings.decap.or(file.decap).unwrap_or_default(),
             node_name: settings.node_name.or(file.node_name),
             metrics_addr: settings
                 .metrics_addr
                 .or(file.metrics_addr)
                 .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9469))),
             log_drops: settings.log_drops.or(file.log_drops).unwrap_or(false),
+        }
+    }
+
+    /// Refuses settings of a data path that contradict each other, wherever they are from.
+    pub fn consistent(self) -> Result<Self, ConfigError> {
+        match (self.decap, self.xdp) {
+            (DecapMode::Xdp, mode @ (XdpMode::Off | XdpMode::Generic)) => {
+                Err(ConfigError::DecapWithoutXdp(mode))
+            }
+            (DecapMode::Xdp, XdpMode::Auto | XdpMode::Native)
+            | (DecapMode::Auto | DecapMode::Tc, _) => Ok(self),
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod attach;
 mod counters;
+mod decap;
 mod detach;
 mod drop_log;
 mod error;
@@ -19,6 +20,7 @@ mod tables;
 mod xdp;
 
 pub use counters::MapUse;
+pub use decap::{Decap, DecapMode};
 pub use detach::{Detached, detach_all, detach_programs};
 pub use error::DatapathError;
 pub use open::{Datapath, Settings};

@@ -3,12 +3,14 @@
 
 mod counters;
 mod forwarding;
+mod handover;
 mod network;
 
 pub use counters::{DropKey, FALLBACK_ENTRIES, PathStats, StatsKey, fallback_index};
 pub use forwarding::{
     FdbKey, FdbValue, PeerIndex, PeerValue, TUNNEL_HEADER_MAX, TunnelValue, fdb_flags, tunnel_flags,
 };
+pub use handover::Handover;
 pub use network::{
     AllowedKey, EndpointValue, FLOOD_MAX, FloodMode, FloodPeer, FloodValue, NeighborKey,
     NeighborValue, VniValue, Vtep, endpoint_flags, neighbor_flags, vni_flags, vtep_flags,

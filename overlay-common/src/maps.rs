@@ -2,7 +2,7 @@
 
 /// Version of everything that outlives one agent: map layouts, sizes, the meaning of numbers.
 /// Part of the pin path, so a new layout never meets old maps.
-pub const ABI: u32 = 2;
+pub const ABI: u32 = 3;
 
 pub const ENDPOINTS: &str = "ENDPOINTS";
 pub const FDB: &str = "FDB";

@@ -3,6 +3,7 @@
 use aya_ebpf::helpers::bpf_xdp_get_buff_len;
 use aya_ebpf::programs::{TcContext, XdpContext};
 use overlay_common::decide::tunnel::Offload;
+use overlay_common::layout::Handover;
 use overlay_common::packet::{Header, Packet, VLAN_TAG_LEN};
 
 /// Outer IPv4 and inner headers with room for inner options, which every decision fits in.
@@ -24,6 +25,29 @@ impl Packet for XdpFrame<'_> {
     fn header<T: Header>(&self, offset: usize) -> Option<T> {
         read(self.0.data(), self.0.data_end(), offset)
     }
+}
+
+impl XdpFrame<'_> {
+    /// Writes into the frame; `false` when that ends before.
+    #[inline(always)]
+    pub fn store<T: Header>(&self, offset: usize, value: T) -> bool {
+        write(self.0.data(), self.0.data_end(), offset, value)
+    }
+
+    /// Writes the metadata, for which there has to be room.
+    #[inline(always)]
+    pub fn hand_over(&self, handover: Handover) -> bool {
+        write(self.0.metadata(), self.0.metadata_end(), 0, handover)
+    }
+}
+
+/// The metadata that XDP has left in front of a frame, whoever wrote it. To be read first: the kernel
+/// forgets it when it gives the frame other memory.
+#[inline(always)]
+pub fn metadata(ctx: &TcContext) -> Option<Handover> {
+    // SAFETY: the context pointer is valid while the program runs.
+    let start = unsafe { (*ctx.skb.skb).data_meta } as usize;
+    read(start, ctx.data(), 0)
 }
 
 /// A frame at a TC hook whose headers are in the skb's linear part.
@@ -111,4 +135,15 @@ fn read<T: Header>(data: usize, end: usize, offset: usize) -> Option<T> {
     }
     // SAFETY: the bytes are inside the packet, and `Header` makes any of them a value.
     Some(unsafe { (start as *const T).read_unaligned() })
+}
+
+#[inline(always)]
+fn write<T: Header>(data: usize, end: usize, offset: usize, value: T) -> bool {
+    let start = data + offset;
+    if start + size_of::<T>() > end {
+        return false;
+    }
+    // SAFETY: the bytes are inside the packet or its metadata, which the program may write.
+    unsafe { (start as *mut T).write_unaligned(value) };
+    true
 }

@@ -15,6 +15,7 @@ use overlay_common::packet::{ETH_LEN, OVERHEAD_V4, OVERHEAD_V6};
 use overlay_common::{DropReason, FallbackCause};
 
 use crate::access::SkbFrame;
+use crate::early;
 use crate::maps::{self, KernelTables};
 use crate::verdict;
 
@@ -29,6 +30,9 @@ const OTHERHOST: u32 = 3;
 
 #[inline(always)]
 pub fn run(ctx: &TcContext) -> Result<Decap, Refusal> {
+    if let Some(handover) = early::handover(ctx) {
+        return early::steer(ctx, handover.vni, handover.peer).map(Decap::Deliver);
+    }
     let vxlan = match classify(ctx).map_err(Refusal::unattributed)? {
         Outer::Foreign => return Ok(Decap::Foreign),
         Outer::Fallback(cause) => return Ok(Decap::Fallback(cause)),

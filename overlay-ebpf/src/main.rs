@@ -13,6 +13,7 @@
 mod access;
 mod answer;
 mod decap;
+mod early;
 mod encap;
 mod exception;
 mod fallback;
@@ -31,7 +32,7 @@ mod verdict;
     reason = "the attribute macros hand the context over by value"
 )]
 mod programs {
-    use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
+    use aya_ebpf::bindings::xdp_action::XDP_PASS;
     use aya_ebpf::macros::{classifier, xdp};
     use aya_ebpf::programs::{TcContext, XdpContext};
     use overlay_common::Direction;
@@ -47,10 +48,7 @@ mod programs {
     pub fn underlay_filter(ctx: XdpContext) -> u32 {
         match filter::run(&ctx) {
             Ok(Filter::Pass) => XDP_PASS,
-            Err(refusal) => {
-                verdict::count_drop(&ctx, Direction::Rx, refusal);
-                XDP_DROP
-            }
+            Err(refusal) => verdict::drop_early(&ctx, refusal),
         }
     }
 

@@ -1,9 +1,9 @@
 //! How a program ends: redirects, counters, the one exit of every drop.
 
 use aya_ebpf::EbpfContext;
-use aya_ebpf::bindings::{TC_ACT_SHOT, tcx_action_base::TCX_NEXT};
+use aya_ebpf::bindings::{TC_ACT_SHOT, tcx_action_base::TCX_NEXT, xdp_action::XDP_DROP};
 use aya_ebpf::helpers;
-use aya_ebpf::programs::TcContext;
+use aya_ebpf::programs::{TcContext, XdpContext};
 use aya_log_ebpf::debug;
 use overlay_common::decide::Refusal;
 use overlay_common::layout::{DropKey, fallback_index};
@@ -32,9 +32,22 @@ fn dropped(ctx: &TcContext, direction: Direction, reason: DropReason, vni: u32, 
     TC_ACT_SHOT
 }
 
+/// Counts the drop under its reason and drops, before there is an skb.
+#[inline(always)]
+pub fn drop_early(ctx: &XdpContext, refusal: Refusal) -> u32 {
+    dropped_early(ctx, refusal.reason, refusal.vni, refusal.peer)
+}
+
+/// As [`dropped`].
+#[inline(never)]
+fn dropped_early(ctx: &XdpContext, reason: DropReason, vni: u32, peer: u32) -> u32 {
+    count_drop(ctx, Direction::Rx, Refusal::new(reason, vni, peer));
+    XDP_DROP
+}
+
 /// Counts the drop under its reason, and logs it where that is wanted.
 #[inline(always)]
-pub fn count_drop<C: EbpfContext>(ctx: &C, direction: Direction, refusal: Refusal) {
+fn count_drop<C: EbpfContext>(ctx: &C, direction: Direction, refusal: Refusal) {
     let count = count_drop_silently(direction, refusal);
     if count.is_power_of_two() && maps::vtep().is_some_and(|vtep| vtep.log_drops != 0) {
         debug!(

@@ -9,6 +9,7 @@ mod mutate;
 mod reference;
 mod worlds;
 
+use overlay_common::layout::vtep_flags;
 use overlay_common::maps::{FROM_ENDPOINT, FROM_FALLBACK, FROM_UNDERLAY, TO_UNDERLAY};
 use overlay_common::{DropReason, FallbackCause};
 
@@ -27,6 +28,7 @@ fn from_endpoint_is_as_the_model_says() {
             let frame = frames::inner(rng, A);
             mutate::sometimes(rng, frame)
         },
+        tables: |_| {},
     });
     seen.demand_drops(&[
         DropReason::UnknownInterface,
@@ -61,6 +63,7 @@ fn from_underlay_is_as_the_model_says() {
         },
         model: reference::from_underlay,
         frame: frames::outer,
+        tables: |_| {},
     });
     seen.demand_drops(&[
         DropReason::OuterChecksum,
@@ -92,6 +95,7 @@ fn underlay_filter_is_as_the_model_says() {
         kernel: |programs, input| programs.filter(&input.frame),
         model: reference::underlay_filter,
         frame: frames::outer,
+        tables: |_| {},
     });
     seen.demand_drops(&[
         DropReason::OuterChecksum,
@@ -103,6 +107,33 @@ fn underlay_filter_is_as_the_model_says() {
     seen.demand(Seen::UNCHANGED, "let pass");
 }
 
+/// What it hands over is equal, too.
+#[test]
+fn underlay_filter_decapsulates_as_the_model_says() {
+    let seen = compare::run(&Program {
+        packets: 100_000,
+        kernel: |programs, input| programs.filter(&input.frame),
+        model: reference::underlay_filter,
+        frame: frames::outer,
+        tables: |world| {
+            world.vtep.flags = vtep_flags::XDP_DECAP;
+            world.vtep.cookie = 0x1234_5678;
+        },
+    });
+    seen.demand_drops(&[
+        DropReason::OuterChecksum,
+        DropReason::Truncated,
+        DropReason::NoVni,
+        DropReason::UnknownPeer,
+        DropReason::UnknownVni,
+        DropReason::InnerSource,
+        DropReason::UnknownDestination,
+        DropReason::NotLocal,
+    ]);
+    seen.demand(Seen::UNCHANGED, "let pass");
+    seen.demand(Seen::CHANGED, "decapsulated");
+}
+
 #[test]
 fn to_underlay_is_as_the_model_says() {
     let seen = compare::run(&Program {
@@ -112,6 +143,7 @@ fn to_underlay_is_as_the_model_says() {
         },
         model: reference::to_underlay,
         frame: frames::from_host,
+        tables: |_| {},
     });
     seen.demand_drops(&[DropReason::Forged]);
     seen.demand(Seen::UNCHANGED, "let pass");
@@ -130,6 +162,7 @@ fn from_fallback_is_as_the_model_says() {
             let frame = frames::inner(rng, A);
             mutate::sometimes(rng, frame)
         },
+        tables: |_| {},
     });
     seen.demand_drops(&[DropReason::NoVni]);
 }

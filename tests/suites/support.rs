@@ -71,11 +71,17 @@ impl World {
     /// Agents are started and ready.
     pub fn new(kind: StoreKind) -> Result<Self> {
         let mut world = Self::without_agents(kind)?;
-        let url = world.store.url();
-        for host in &mut world.lab.hosts {
-            host.start_agent(&url)?;
-        }
+        world.start_agents(&[])?;
         Ok(world)
+    }
+
+    /// Starts an agent on each host, with these arguments of `run`, and waits until they are ready.
+    pub fn start_agents(&mut self, options: &[&str]) -> Result<()> {
+        let url = self.store.url();
+        for host in &mut self.lab.hosts {
+            host.start_agent_with(&url, options)?;
+        }
+        Ok(())
     }
 
     pub fn without_agents(kind: StoreKind) -> Result<Self> {

@@ -6,6 +6,7 @@ mod forwarding;
 mod next_hop;
 mod other;
 mod segments;
+mod xdp_decap;
 
 use anyhow::{Result, ensure};
 use tests::lab::Host;
@@ -23,7 +24,11 @@ struct Pair {
 
 impl Pair {
     fn new() -> Result<Self> {
-        let world = World::new(StoreKind::Embedded)?;
+        Self::on(World::new(StoreKind::Embedded)?)
+    }
+
+    /// In a world whose agents run.
+    fn on(world: World) -> Result<Self> {
         world.create_network("blue", &["--subnet", "10.8.0.0/24"])?;
         let one = world.container(1, "blue", "one")?;
         let two = world.container(2, "blue", "two")?;

@@ -156,6 +156,8 @@ pub struct Underlay {
     pub mtu: u16,
     /// Where the early filter runs.
     pub xdp: String,
+    /// Where frames from peers are decapsulated: `tc` or `xdp`.
+    pub decap: String,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

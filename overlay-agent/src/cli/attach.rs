@@ -18,9 +18,9 @@ pub(super) async fn exec(config: Config) -> Result<()> {
     let _pins = PinsLock::take(&config.bpffs_dir)?;
     let settings = start::datapath_settings(&config, underlay);
     let datapath = Datapath::open(&settings, Paths::new(&config.bpffs_dir)).await?;
-    let xdp = XdpHook::label(datapath.xdp);
+    let (xdp, decap) = (XdpHook::label(datapath.xdp), datapath.decap);
     print(&format!(
-        "attached to {} {} port {}, xdp {xdp}, pinned under {}",
+        "attached to {} {} port {}, xdp {xdp}, decap {decap}, pinned under {}",
         settings.underlay.link.name,
         settings.underlay.vteps,
         settings.port,

@@ -26,12 +26,13 @@ fn text(status: &Status) -> String {
         (
             "underlay",
             format!(
-                "{} {} port {}, MTU {}, xdp {}",
+                "{} {} port {}, MTU {}, xdp {}, decap {}",
                 underlay.device,
                 joined(&underlay.addresses),
                 underlay.port,
                 underlay.mtu,
-                underlay.xdp
+                underlay.xdp,
+                underlay.decap
             ),
         ),
         ("store", store(&status.store)),

@@ -7,6 +7,9 @@ use clap::error::{ContextKind, ContextValue};
 
 use super::one_line;
 
+/// Exit code of wrong usage, as clap has it.
+pub(super) const EXIT: u8 = 2;
+
 /// Prints help and version as clap has them, and an error in one line with clap's suggestions.
 pub(super) fn report(error: &clap::Error) -> ExitCode {
     let text = error.to_string();

@@ -49,6 +49,27 @@ fn a_file_beats_the_default_and_a_flag_the_file() {
 }
 
 #[test]
+fn decapsulation_in_xdp_needs_xdp() {
+    let file = "decap = \"xdp\"\nxdp = \"off\"";
+    assert_eq!(resolve(&[], "").decap, DecapMode::Tc);
+    for (arguments, refused) in [
+        (&[][..], Some("--xdp is off")),
+        (&["--xdp=generic"], Some("--xdp is generic")),
+        (&["--xdp=native"], None),
+        (&["--xdp=auto"], None),
+        (&["--decap=tc"], None),
+        (&["--decap=auto"], None),
+    ] {
+        let found = resolve(arguments, file).consistent();
+        let error = found.err().map(|error| error.to_string());
+        match refused {
+            Some(said) => assert!(error.unwrap().contains(said), "{arguments:?}"),
+            None => assert_eq!(error, None, "{arguments:?}"),
+        }
+    }
+}
+
+#[test]
 fn advertised_addresses_are_lists() {
     let both: [IpAddr; 2] = ["192.0.2.1".parse().unwrap(), "fd00::1".parse().unwrap()];
     for arguments in [

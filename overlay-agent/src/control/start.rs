@@ -141,6 +141,7 @@ pub fn datapath_settings(config: &Config, underlay: Underlay) -> datapath::Setti
         underlay,
         port: config.port,
         xdp: config.xdp,
+        decap: config.decap,
         log_drops: config.log_drops,
     }
 }

@@ -16,7 +16,13 @@ use crate::store::schema::FloodMode;
 
 impl Agent {
     pub async fn status(&self) -> Status {
-        let xdp = XdpHook::label(self.datapath.lock().await.xdp).to_owned();
+        let (xdp, decap) = {
+            let datapath = self.datapath.lock().await;
+            (
+                XdpHook::label(datapath.xdp).to_owned(),
+                datapath.decap.to_string(),
+            )
+        };
         let state = self.state();
         let hops = self.hops.subscribe().borrow().clone();
         let peers = state.peers.values().map(|peer| {
@@ -38,6 +44,7 @@ impl Agent {
                 port: self.config.port,
                 mtu: state.underlay_mtu,
                 xdp,
+                decap,
             },
             store: self.store_status(),
             synced: self.is_synced(),

@@ -33,7 +33,7 @@ impl Agent {
             }
         }
         let mut datapath = self.datapath.lock().await;
-        datapath.set_vteps(now.vteps)?;
+        datapath.set_addresses(now.vteps, now.link.as_ref().and_then(|link| link.mac))?;
         self.hops.set_vteps(now.vteps);
         let before = *self.vteps.borrow();
         if before != now.vteps {

@@ -83,7 +83,10 @@ async fn close_devices(paths: &Paths) -> Result<(), NetlinkError> {
 }
 
 fn remove_links(paths: &Paths, detached: &mut Detached) {
-    for name in names(&paths.links(), detached) {
+    let mut names = names(&paths.links(), detached);
+    // XDP first: what it hands over is for a program that is still there.
+    names.sort_by_key(|name| name != paths::UNDERLAY_XDP);
+    for name in names {
         let pin = paths.links().join(&name);
         let removed = PinnedLink::open(&pin)
             .pin("open pinned link", &pin)

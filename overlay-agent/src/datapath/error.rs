@@ -70,6 +70,11 @@ pub enum DatapathError {
         #[source]
         source: Box<ProgramError>,
     },
+    #[error(
+        "device {device} cannot decapsulate in XDP, which --xdp {mode} does not run in its driver: \
+         choose --xdp native, or --decap tc"
+    )]
+    DecapUnsupported { device: String, mode: XdpMode },
     #[error("device {0} does not exist")]
     NoDevice(String),
     #[error("{action} {}", path.display())]

@@ -6,14 +6,15 @@ use std::net::IpAddr;
 
 use aya::programs::{SchedClassifier, TcAttachType};
 use aya::{Ebpf, EbpfLoader};
-use overlay_common::layout::Vtep;
+use overlay_common::layout::{Vtep, vtep_flags};
 use overlay_common::maps::{
     ALL, FROM_ENDPOINT, FROM_FALLBACK, FROM_UNDERLAY, TO_UNDERLAY, UNDERLAY_FILTER,
 };
-use overlay_common::net::IpKey;
+use overlay_common::net::{IpKey, MacAddr};
 use tracing::info;
 
 use super::attach::{self, Hook, Undo};
+use super::decap::{self, Decap, DecapMode};
 use super::error::{DatapathError, PinContext as _};
 use super::object::OBJECT;
 use super::paths::{self, Paths};
@@ -33,6 +34,7 @@ pub struct Settings {
     /// UDP port of the tunnels, on every host the same.
     pub port: u16,
     pub xdp: XdpMode,
+    pub decap: DecapMode,
     /// Whether drops are logged, through tracing's target `drops`.
     pub log_drops: bool,
 }
@@ -47,6 +49,8 @@ pub struct Datapath {
     pub tables: Tables,
     /// Where `underlay_filter` runs.
     pub xdp: Option<XdpHook>,
+    /// Where frames from peers are decapsulated.
+    pub decap: Decap,
     /// The fallback device.
     pub fallback_ifindex: u32,
     /// What the programs know of this host.
@@ -54,6 +58,7 @@ pub struct Datapath {
     /// The device that the programs of the underlay are on.
     underlay: u32,
     mode: XdpMode,
+    decap_mode: DecapMode,
 }
 
 impl Datapath {
@@ -67,7 +72,8 @@ impl Datapath {
         shape::check(OBJECT, &paths)?;
         let netlink = Netlink::open()?;
         let underlay = device(&netlink, &settings.underlay.link.name).await?;
-        let mode = xdp::check_foreign(settings.xdp, &underlay, &paths)?;
+        let mode = decap::xdp_mode(settings.decap, settings.xdp, &underlay)?;
+        let mode = xdp::check_foreign(mode, &underlay, &paths)?;
 
         let owner = Owner::new(paths.bpffs());
         let device = fallback::ensure(&netlink, &owner, settings.port).await?;
@@ -89,6 +95,7 @@ impl Datapath {
                 mut ebpf,
                 tables,
                 xdp,
+                decap,
                 vtep,
             }) => {
                 if settings.log_drops {
@@ -100,10 +107,12 @@ impl Datapath {
                     netlink,
                     tables,
                     xdp,
+                    decap,
                     fallback_ifindex: device.ifindex,
                     vtep,
                     underlay: underlay_ifindex,
                     mode,
+                    decap_mode: settings.decap,
                 })
             }
             Err(error) => {
@@ -150,13 +159,21 @@ impl Datapath {
         }
     }
 
-    /// Tells the programs this host's addresses.
-    pub fn set_vteps(&mut self, vteps: Vteps) -> Result<(), DatapathError> {
-        let vtep = Vtep {
+    /// Tells the programs this host's addresses, and the device's own where there is one.
+    pub fn set_addresses(
+        &mut self,
+        vteps: Vteps,
+        mac: Option<MacAddr>,
+    ) -> Result<(), DatapathError> {
+        self.set_vtep(Vtep {
             ip4: ip_key(vteps.ip4),
             ip6: ip_key(vteps.ip6),
+            mac: mac.unwrap_or(self.vtep.mac),
             ..self.vtep
-        };
+        })
+    }
+
+    fn set_vtep(&mut self, vtep: Vtep) -> Result<(), DatapathError> {
         if vtep != self.vtep {
             self.tables.set_vtep(&vtep)?;
             self.vtep = vtep;
@@ -177,6 +194,11 @@ impl Datapath {
             programs::load(UNDERLAY_FILTER, filter.load())?;
         }
         self.xdp = xdp::attach(filter, self.mode, link, &self.paths, undo)?;
+        self.decap = decap::choose(self.decap_mode, self.xdp, link);
+        self.set_vtep(Vtep {
+            flags: flags(self.decap),
+            ..self.vtep
+        })?;
         self.underlay = link.ifindex;
         info!(
             underlay = link.name,
@@ -219,6 +241,18 @@ fn attach_underlay(
     Ok(())
 }
 
+fn flags(decap: Decap) -> u32 {
+    match decap {
+        Decap::Tc => 0,
+        Decap::Xdp => vtep_flags::XDP_DECAP,
+    }
+}
+
+/// A number that is not zero.
+fn random() -> u32 {
+    rand::random::<u32>() | 1
+}
+
 fn ip_key<I: Into<IpAddr>>(ip: Option<I>) -> IpKey {
     ip.map_or(IpKey::default(), |ip| ip.into().into())
 }
@@ -228,6 +262,7 @@ struct Loaded {
     ebpf: Ebpf,
     tables: Tables,
     xdp: Option<XdpHook>,
+    decap: Decap,
     vtep: Vtep,
 }
 
@@ -252,7 +287,7 @@ impl Loading<'_> {
             programs::load(UNDERLAY_FILTER, filter(&mut ebpf)?.load())?;
         }
         let mut tables = Tables::open(self.paths)?;
-        let vtep = self.vtep(&tables)?;
+        let mut vtep = self.vtep(&tables)?;
         tables.set_vtep(&vtep)?;
 
         let fallback = device(self.netlink, fallback::FALLBACK_DEVICE).await?;
@@ -275,18 +310,24 @@ impl Loading<'_> {
             self.paths,
             undo,
         )?;
+        // Now that whoever is handed frames is there.
+        let decap = decap::choose(self.settings.decap, xdp, &self.underlay);
+        vtep.flags = flags(decap);
+        tables.set_vtep(&vtep)?;
         detach::remove_other_versions(self.paths)?;
         info!(
             underlay = self.underlay.name,
             vtep = %self.settings.underlay.vteps,
             port = self.settings.port,
             xdp = XdpHook::label(xdp),
+            %decap,
             "data path attached"
         );
         Ok(Loaded {
             ebpf,
             tables,
             xdp,
+            decap,
             vtep,
         })
     }
@@ -306,20 +347,20 @@ impl Loading<'_> {
             .map_err(|error| DatapathError::Load(Box::new(error)))
     }
 
-    /// The mark stays what it was: frames that carry it may be on their way.
+    /// Mark and cookie stay what they were: frames that carry them may be on their way.
     fn vtep(&self, tables: &Tables) -> Result<Vtep, DatapathError> {
         let Vteps { ip4, ip6 } = self.settings.underlay.vteps;
-        let mark = match tables.vtep()?.mark {
-            0 => rand::random::<u32>() | 1,
-            mark => mark,
-        };
+        let before = tables.vtep()?;
+        let kept = |number| if number == 0 { random() } else { number };
         Ok(Vtep {
             ip4: ip_key(ip4),
             ip6: ip_key(ip6),
             port: self.settings.port.into(),
             fallback_ifindex: self.fallback_ifindex,
             log_drops: self.settings.log_drops.into(),
-            mark,
+            mark: kept(before.mark),
+            cookie: kept(before.cookie),
+            mac: self.underlay.mac.unwrap_or_default(),
             ..Vtep::default()
         })
     }

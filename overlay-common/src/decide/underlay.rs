@@ -3,9 +3,11 @@
 mod admit;
 mod classify;
 mod decap;
+mod early;
 mod ipv4;
 mod ipv6;
 
-pub use admit::{Delivery, Receivers, admit, filter, tagged};
+pub use admit::{Delivery, Receivers, admit, admit_inner, filter, tagged};
 pub use classify::{Outer, Vxlan, classify};
 pub use decap::{Change, Family, Strip, decapsulable};
+pub use early::strips_early;

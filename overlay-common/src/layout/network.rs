@@ -158,7 +158,7 @@ pub struct FloodValue {
 }
 shared!(FloodValue, 3088);
 
-/// This host's tunnel ends, the only entry of VTEP; all zero until the agent has written it. 56
+/// This host's tunnel ends, the only entry of VTEP; all zero until the agent has written it. 64
 /// bytes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -178,12 +178,16 @@ pub struct Vtep {
     pub mark: u32,
     /// [`vtep_flags`].
     pub flags: u32,
-    pub pad: u32,
+    /// What [`super::Handover`] begins with. Random; zero: nothing is handed over.
+    pub cookie: u32,
+    /// The underlay device's own, by which XDP tells what is for this host.
+    pub mac: MacAddr,
+    pub pad: [u8; 2],
 }
-shared!(Vtep, 56);
+shared!(Vtep, 64);
 
 /// Bits of [`Vtep::flags`].
 pub mod vtep_flags {
-    /// `underlay_filter` takes the outer headers off and hands the VNI on as metadata.
+    /// `underlay_filter` takes the outer headers off and hands on what it knows: [`super::Handover`].
     pub const XDP_DECAP: u32 = 1;
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::{SchedClassifier, TcAttachType};
-use overlay_agent::datapath::{Datapath, DatapathError, Paths, Settings, XdpMode};
+use overlay_agent::datapath::{Datapath, DatapathError, DecapMode, Paths, Settings, XdpMode};
 use overlay_agent::host::{Netlink, Owner, underlay};
 use tests::bpffs::BpfDir;
 use tests::netns::Netns;
@@ -136,6 +136,7 @@ pub async fn settings(device: &str, xdp: XdpMode) -> Settings {
         underlay,
         port: PORT,
         xdp,
+        decap: DecapMode::default(),
         log_drops: false,
     }
 }

@@ -3,7 +3,7 @@
 use aya::EbpfLoader;
 use aya::programs::{Xdp, xdp};
 use overlay_agent::datapath::object::OBJECT;
-use overlay_agent::datapath::{DatapathError, XdpMode};
+use overlay_agent::datapath::{DatapathError, XdpMode, detach_all};
 use tests::bpffs::BpfDir;
 
 use super::world::{UNDERLAY, World};
@@ -63,5 +63,7 @@ fn a_foreign_program_is_left_alone() {
     }
     world.open(XdpMode::Auto).unwrap();
     world.open(XdpMode::Off).unwrap();
+    let detached = world.on_host(async || detach_all(&world.paths()).await);
+    assert!(detached.errors.is_empty(), "{:?}", detached.errors);
     assert_eq!(hook(&world), Some("xdpgeneric"));
 }

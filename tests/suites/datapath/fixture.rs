@@ -81,7 +81,7 @@ pub const SOURCE_MAC: MacAddr = MacAddr([2, 1, 0, 0, 0, 1]);
 pub const NEXT_HOP: MacAddr = MacAddr([2, 1, 0, 0, 0, 2]);
 
 pub struct Programs {
-    ebpf: Ebpf,
+    pub(super) ebpf: Ebpf,
     world: World,
     // After `ebpf`: the pins go when nothing uses them any more.
     _bpffs: Bpffs,
@@ -92,6 +92,8 @@ pub struct Programs {
 pub struct Run {
     pub verdict: i32,
     pub frame: Vec<u8>,
+    /// What XDP put in front of the frame.
+    pub metadata: Vec<u8>,
 }
 
 /// Segments of an aggregate: payload of each, and how many; both 0 for a plain frame.
@@ -213,6 +215,7 @@ impl Programs {
         Run {
             verdict: result.return_value.cast_signed(),
             frame: out,
+            metadata: Vec::new(),
         }
     }
 
@@ -225,14 +228,21 @@ impl Programs {
             .try_into()
             .unwrap();
         let mut out = vec![0; frame.len() + 256];
+        let context = xdp_context(0, frame.len());
+        let mut context_out = context;
         let mut options = TestRunOptions::new();
         options.data_in = Some(frame);
         options.data_out = Some(&mut out);
+        options.ctx_in = Some(&context);
+        options.ctx_out = Some(&mut context_out);
         let result = program.test_run(options).expect("run the program");
         out.truncate(result.data_size_out as usize);
+        // `data`: where the frame begins, counted from the metadata.
+        let start = u32::from_ne_bytes(context_out[..4].try_into().unwrap());
         Run {
             verdict: result.return_value.cast_signed(),
-            frame: out,
+            frame: out.split_off(start as usize),
+            metadata: out,
         }
     }
 
@@ -492,6 +502,14 @@ fn context(segments: Segments) -> [u8; 192] {
     let mut context = [0; 192];
     context[GSO_SEGS..GSO_SEGS + 4].copy_from_slice(&segments.count.to_ne_bytes());
     context[GSO_SIZE..GSO_SIZE + 4].copy_from_slice(&segments.size.to_ne_bytes());
+    context
+}
+
+/// A `struct xdp_md` (linux/bpf.h) of input that is `metadata` bytes and then a frame, up to `end`.
+pub fn xdp_context(metadata: usize, end: usize) -> [u8; 24] {
+    let mut context = [0; 24];
+    context[..4].copy_from_slice(&(metadata as u32).to_ne_bytes());
+    context[4..8].copy_from_slice(&(end as u32).to_ne_bytes());
     context
 }
 

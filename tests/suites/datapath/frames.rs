@@ -42,6 +42,17 @@ pub fn udp6(source: MacAddr, destination: MacAddr) -> Vec<u8> {
     frame
 }
 
+/// Inner TCP over IPv6.
+pub fn tcp6(source: MacAddr, destination: MacAddr) -> Vec<u8> {
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2(source.0, destination.0)
+        .ipv6(A_IP6, [0xfc; 16], 64)
+        .tcp(1000, 2000, 1, 1000)
+        .write(&mut frame, &[0x5a; 100])
+        .unwrap();
+    frame
+}
+
 /// An inner frame of any ethertype.
 pub fn ethernet(source: MacAddr, destination: MacAddr, ethertype: u16, payload: &[u8]) -> Vec<u8> {
     let mut frame = [destination.0, source.0].concat();

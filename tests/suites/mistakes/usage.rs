@@ -92,6 +92,27 @@ fn wrong_arguments() -> Result<()> {
             2,
             &["--allow-ip", "--node"],
         ),
+        ("run --decap often", 2, &["--decap", "auto, tc, xdp"]),
+        (
+            "attach --underlay eth0 --decap xdp --xdp off",
+            2,
+            &[
+                "--decap xdp",
+                "--xdp is off",
+                "--xdp native or auto",
+                "--decap tc",
+            ],
+        ),
+        (
+            "run --underlay eth0 --decap xdp --xdp generic",
+            2,
+            &["--decap xdp", "--xdp is generic"],
+        ),
+        (
+            "attach --underlay eth0 --decap xdp",
+            1,
+            &["device eth0", "--xdp auto", "--xdp native", "--decap tc"],
+        ),
         (
             "network create ../blue",
             2,

@@ -28,6 +28,8 @@ pub(super) struct Program {
     pub(super) kernel: fn(&Programs, &Input) -> Run,
     pub(super) model: fn(&World, &Input) -> Outcome,
     pub(super) frame: fn(&mut StdRng) -> Vec<u8>,
+    /// What all of its tables have in common.
+    pub(super) tables: fn(&mut World),
 }
 
 /// Runs the program on random frames and random tables.
@@ -73,7 +75,8 @@ fn run_batch(
     seen: &mut Seen,
 ) -> Result<(), String> {
     let mut rng = StdRng::seed_from_u64(seed);
-    let world = worlds::any(&mut rng);
+    let mut world = worlds::any(&mut rng);
+    (program.tables)(&mut world);
     programs.set_world(world.clone());
     programs.reset();
     let inputs: Vec<Input> = (0..BATCH).map(|_| input(program, &mut rng)).collect();
@@ -128,7 +131,7 @@ fn is_equal(outcome: &Outcome, run: &Run) -> bool {
         }
         port.fill(0);
     }
-    outcome.verdict == run.verdict && outcome.frame == frame
+    (outcome.verdict, &outcome.frame, &outcome.metadata) == (run.verdict, &frame, &run.metadata)
 }
 
 /// What the program and the model disagree on, for one frame on counters that are zero.

@@ -6,7 +6,7 @@ mod exception;
 
 use overlay_common::decide::endpoint::{self, Forward, Sender};
 use overlay_common::decide::tunnel::{self, Offload, Path};
-use overlay_common::decide::underlay::{self, Change, Outer};
+use overlay_common::decide::underlay::{self, Change, Outer, Receivers, Strip};
 use overlay_common::decide::{Refusal, guard};
 use overlay_common::layout::{
     DropKey, EndpointValue, PeerIndex, TunnelValue, fallback_index, tunnel_flags,
@@ -31,6 +31,8 @@ pub(super) struct Input {
 pub(super) struct Outcome {
     pub(super) verdict: i32,
     pub(super) frame: Vec<u8>,
+    /// What XDP hands over in front of the frame.
+    pub(super) metadata: Vec<u8>,
     /// Where a UDP source port of the kernel's choice is, made of a hash with a secret.
     pub(super) port_at: Option<usize>,
     pub(super) counters: Counters,
@@ -41,6 +43,7 @@ impl Outcome {
         Self {
             verdict,
             frame: input.frame.clone(),
+            metadata: Vec::new(),
             port_at: None,
             counters,
         }
@@ -182,43 +185,69 @@ pub(super) fn from_underlay(world: &World, input: &Input) -> Outcome {
         Err(refusal) => return drop(refusal),
     };
     let aggregate = input.segments.size != 0;
-    let strip = match underlay::decapsulable(frame, outer_len, &vxlan, &delivery, aggregate) {
-        Ok(Ok(strip)) => strip,
+    let change = match underlay::decapsulable(frame, outer_len, &vxlan, &delivery, aggregate) {
+        Ok(Ok(Strip { change, .. })) => change,
         Ok(Err(cause)) => return fall_back(cause),
         Err(refusal) => return drop(refusal),
     };
     if let Some(cause) = kernel_refuses(input) {
         return fall_back(cause);
     }
-    let mut outcome = Outcome {
-        verdict: REDIRECT,
-        frame: frame[outer_len..].to_vec(),
-        port_at: None,
-        counters: Counters::new(),
-    };
-    match strip.change {
-        Change::None => {}
-        Change::V4 { tos, checksum } => {
-            outcome.frame[14..16].copy_from_slice(&tos);
-            outcome.frame[24..26].copy_from_slice(&checksum);
-        }
-        Change::V6 { traffic_class } => outcome.frame[14..16].copy_from_slice(&traffic_class),
-    }
+    let mut outcome = Outcome::unchanged(REDIRECT, input, Counters::new());
+    outcome.frame = strip(frame, outer_len, change);
     outcome.count(delivery.stats, RX, input, outcome.frame.len());
     outcome
 }
 
 pub(super) fn underlay_filter(world: &World, input: &Input) -> Outcome {
-    let refusal = match underlay::classify(&input.frame[..], &world.vtep) {
-        Ok(Outer::Foreign | Outer::Fallback(_)) => None,
-        Ok(Outer::Vxlan(vxlan)) if !vxlan.is_for_us(world) => None,
-        Ok(Outer::Vxlan(vxlan)) => underlay::filter(&vxlan, &world.vtep, world).err(),
-        Err(reason) => Some(Refusal::unattributed(reason)),
+    let passed = Outcome::unchanged(XDP_PASS, input, Counters::new());
+    let drop = |refusal| Outcome::drop(XDP_DROP, input, Direction::Rx, refusal);
+    let frame = &input.frame[..];
+    let vxlan = match underlay::classify(frame, &world.vtep) {
+        Ok(Outer::Foreign | Outer::Fallback(_)) => return passed,
+        Ok(Outer::Vxlan(vxlan)) if !vxlan.is_for_us(world) => return passed,
+        Ok(Outer::Vxlan(vxlan)) => vxlan,
+        Err(reason) => return drop(Refusal::unattributed(reason)),
     };
-    match refusal {
-        None => Outcome::unchanged(XDP_PASS, input, Counters::new()),
-        Some(refusal) => Outcome::drop(XDP_DROP, input, Direction::Rx, refusal),
+    let outer_len = vxlan.outer_len;
+    if !underlay::strips_early(frame, outer_len, &vxlan, &world.vtep) {
+        return match underlay::filter(&vxlan, &world.vtep, world) {
+            Ok(()) => passed,
+            Err(refusal) => drop(refusal),
+        };
     }
+    let delivery = match underlay::admit(frame, outer_len, &vxlan, &world.vtep, world) {
+        Ok(delivery) => delivery,
+        Err(refusal) => return drop(refusal),
+    };
+    if let Receivers::Everyone { .. } = delivery.receivers {
+        return passed;
+    }
+    match underlay::decapsulable(frame, outer_len, &vxlan, &delivery, false) {
+        Ok(Ok(Strip { change, .. })) => Outcome {
+            frame: strip(frame, outer_len, change),
+            metadata: [world.vtep.cookie, vxlan.vni, delivery.peer]
+                .map(u32::to_ne_bytes)
+                .concat(),
+            ..passed
+        },
+        Ok(Err(_)) => passed,
+        Err(refusal) => drop(refusal),
+    }
+}
+
+/// What is behind the outer headers, with the congestion mark that they had.
+fn strip(frame: &[u8], outer_len: usize, change: Change) -> Vec<u8> {
+    let mut inner = frame[outer_len..].to_vec();
+    match change {
+        Change::None => {}
+        Change::V4 { tos, checksum } => {
+            inner[14..16].copy_from_slice(&tos);
+            inner[24..26].copy_from_slice(&checksum);
+        }
+        Change::V6 { traffic_class } => inner[14..16].copy_from_slice(&traffic_class),
+    }
+    inner
 }
 
 pub(super) fn to_underlay(world: &World, input: &Input) -> Outcome {

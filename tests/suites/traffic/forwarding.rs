@@ -16,6 +16,8 @@ use tests::workdir::WorkDir;
 use crate::support::{CONVERGE, StoreKind, World, mac_of};
 
 use super::fallbacks;
+use super::segments::Large;
+use super::xdp_decap;
 
 const BYTES: u64 = 48 << 20;
 const CLIENT: &str = "10.20.0.2";
@@ -34,7 +36,11 @@ struct Routed {
 impl Routed {
     /// `router` are more options of the router's `endpoint add`.
     fn new(router_options: &[&str]) -> Result<Self> {
-        let world = World::new(StoreKind::Embedded)?;
+        Self::on(World::new(StoreKind::Embedded)?, router_options)
+    }
+
+    /// In a world whose agents run.
+    fn on(world: World, router_options: &[&str]) -> Result<Self> {
         world.create_network("blue", &["--subnet", "10.8.0.0/24"])?;
         let sender = world.container(1, "blue", "sender")?.netns;
         let router = world.host(2).container("router")?;
@@ -123,5 +129,19 @@ fn aggregates_for_a_router_take_the_slow_path() -> Result<()> {
     let (retransmits, forwarding) = routed.send()?;
     println!("{BYTES} bytes: {retransmits} segments sent again");
     ensure!(forwarding > 0, "the fast path took all of it");
+    Ok(())
+}
+
+/// Taken out of their tunnel in XDP, segments are merged by the kernel as if they had never been in one.
+#[test]
+fn aggregates_behind_xdp_leave_as_segments() -> Result<()> {
+    let routed = Routed::on(xdp_decap::world()?, &["--allow-ip", CLIENT, "--forwarding"])?;
+    let host = routed.world.host(2).netns();
+    let merged = Large::start(host, UNDERLAY, &format!("tcp and dst host {CLIENT}"))?;
+    let (retransmits, forwarding) = routed.send()?;
+    println!("{BYTES} bytes: {retransmits} segments sent again");
+    let merged = merged.stop()?;
+    ensure!(merged > BYTES / 4, "{merged} bytes were in super-packets");
+    ensure!(forwarding == 0, "{forwarding} on the slow path");
     Ok(())
 }

@@ -17,13 +17,13 @@ const BYTES: u64 = 48 << 20;
 const WHOLE: u64 = 20_000;
 
 /// Records the frames that no single segment is as long as.
-struct Large {
+pub(super) struct Large {
     capture: Capture,
     _folder: WorkDir,
 }
 
 impl Large {
-    fn start(netns: &Netns, device: &str, filter: &str) -> Result<Self> {
+    pub(super) fn start(netns: &Netns, device: &str, filter: &str) -> Result<Self> {
         let folder = WorkDir::new("large")?;
         let filter = format!("{filter} and greater {WHOLE}");
         let capture = Capture::headers(netns, device, &filter, folder.path())?;
@@ -34,7 +34,7 @@ impl Large {
     }
 
     /// Bytes in them.
-    fn stop(self) -> Result<u64> {
+    pub(super) fn stop(self) -> Result<u64> {
         let file: PathBuf = self.capture.stop()?;
         let rows = fields(&file, "", &["frame.len"])?;
         rows.iter().try_fold(0, |sum, row| {
@@ -127,7 +127,7 @@ fn of_tcp_are_made_on_receipt() -> Result<()> {
     Ok(())
 }
 
-fn offload(netns: &Netns, device: &str, features: &[&str]) -> Result<()> {
+pub(super) fn offload(netns: &Netns, device: &str, features: &[&str]) -> Result<()> {
     let mut ethtool = netns.command("ethtool")?;
     output(ethtool.args(["-K", device]).args(features))?;
     Ok(())

@@ -3,7 +3,7 @@
 use super::classify::Vxlan;
 use crate::DropReason;
 use crate::decide::{Refusal, Tables, endpoint_of, flood};
-use crate::layout::{FdbValue, FloodMode, NeighborKey, PeerIndex, Vtep, vni_flags};
+use crate::layout::{FdbValue, FloodMode, NeighborKey, PeerIndex, PeerValue, Vtep, vni_flags};
 use crate::net::{IpKey, MacAddr};
 use crate::packet::arp::{Arp, Operation};
 use crate::packet::ip::IPPROTO_ICMPV6;
@@ -58,14 +58,24 @@ pub fn admit<P: Packet + ?Sized, T: Tables>(
     vtep: &Vtep,
     tables: &T,
 ) -> Result<Delivery, Refusal> {
-    let vni = vxlan.vni;
-    let Some(peer) = tables.peer(&vxlan.source) else {
+    let Some(PeerValue { index: peer }) = tables.peer(&vxlan.source) else {
         return Err(stranger(vxlan, vtep));
     };
-    let peer = peer.index;
     if !vxlan.is_for_us(tables) {
         return Err(Refusal::new(DropReason::OuterDestination, 0, peer));
     }
+    admit_inner(packet, offset, vxlan.vni, peer, tables)
+}
+
+/// The part of [`admit`] that needs no outer headers: `peer` has sent the frame to this host.
+#[inline(always)]
+pub fn admit_inner<P: Packet + ?Sized, T: Tables>(
+    packet: &P,
+    offset: usize,
+    vni: u32,
+    peer: PeerIndex,
+    tables: &T,
+) -> Result<Delivery, Refusal> {
     let Some(inner) = Ethernet::read(packet, offset) else {
         return Err(Refusal::new(DropReason::Truncated, 0, peer));
     };
