@@ -192,8 +192,12 @@ fn echo6(frame: &[u8]) {
 }
 
 fn error4(frame: &[u8], ethernet: Ethernet, problem: Problem) {
-    let mut bytes = [0; ERROR_V4_LEN];
-    if error_v4(frame, ethernet, GATEWAY, GATEWAY_IP, problem, &mut bytes).is_none() {
+    let (mut bytes, mut same) = ([0; ERROR_V4_LEN], [0; ERROR_V4_LEN]);
+    let error = error_v4(frame, ethernet, GATEWAY, GATEWAY_IP, problem, &mut bytes);
+    let head = &Head(frame);
+    let with_head = error_v4(head, ethernet, GATEWAY, GATEWAY_IP, problem, &mut same);
+    assert_eq!((error, bytes), (with_head, same), "looks too far");
+    if error.is_none() {
         return;
     }
     let error = quoting(&bytes, frame);
@@ -230,8 +234,12 @@ fn error4(frame: &[u8], ethernet: Ethernet, problem: Problem) {
 }
 
 fn error6(frame: &[u8], ethernet: Ethernet, problem: Problem) {
-    let mut bytes = [0; ERROR_V6_LEN];
-    if error_v6(frame, ethernet, GATEWAY, GATEWAY_IP6, problem, &mut bytes).is_none() {
+    let (mut bytes, mut same) = ([0; ERROR_V6_LEN], [0; ERROR_V6_LEN]);
+    let error = error_v6(frame, ethernet, GATEWAY, GATEWAY_IP6, problem, &mut bytes);
+    let head = &Head(frame);
+    let with_head = error_v6(head, ethernet, GATEWAY, GATEWAY_IP6, problem, &mut same);
+    assert_eq!((error, bytes), (with_head, same), "looks too far");
+    if error.is_none() {
         return;
     }
     let error = quoting(&bytes, frame);

@@ -9,5 +9,6 @@ pub mod guard;
 pub mod input;
 pub mod parsers;
 pub mod reference;
+pub mod templates;
 pub mod underlay;
 pub mod world;
