@@ -12,8 +12,6 @@ mod tables;
 #[path = "../../suites/datapath/world.rs"]
 mod world;
 
-use std::collections::BTreeMap;
-
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
@@ -26,57 +24,46 @@ use self::fixture::Programs;
 use self::rows::{NOTHING, ROWS, Row};
 use self::tables::{MANY, Size};
 
-const ROUNDS: usize = 25;
-/// Frames of one row in one round.
-const FRAMES: usize = 400;
+const ROUNDS: usize = 201;
+/// Frames of one measurement.
+const FRAMES: usize = 64;
 /// What the larger tables may cost, as a factor.
 const TARGET: f64 = 1.3;
 
-/// Which entries the frames of a measurement need.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Column {
-    /// The only one there is.
-    Single,
-    /// One of many, the same for all frames of a round.
-    Hot,
-    /// One of many, for each frame another.
-    Cold,
+/// What one row took in one round, in ns: right after each other, so that whatever else the machine
+/// does at that moment hits all alike.
+#[derive(Clone, Copy, Debug, Default)]
+struct Figures {
+    /// With the only entry there is.
+    single: f64,
+    /// With one of many entries, the same for all frames.
+    hot: f64,
+    /// With one of many entries, for each frame another.
+    cold: f64,
+    /// A program that returns at once.
+    nothing: f64,
 }
 
 fn main() {
     stay_on_one_cpu();
-    let single = load(Size::ONE);
-    let many = load(Size::MANY);
+    let (single, many) = (load(Size::ONE), load(Size::MANY));
     let mut random = StdRng::seed_from_u64(1);
-    let mut figures: BTreeMap<(&str, Column), Vec<f64>> = BTreeMap::new();
-    let mut plan: Vec<(&Row, Column)> = ROWS
-        .iter()
-        .chain([&NOTHING])
-        .flat_map(|row| [Column::Single, Column::Hot, Column::Cold].map(|column| (row, column)))
-        .collect();
+    let mut figures: Vec<Vec<Figures>> = vec![Vec::new(); ROWS.len()];
     for _ in 0..ROUNDS {
-        // Whatever else the machine does at some moment hits all alike.
-        plan.shuffle(&mut random);
-        for &(row, column) in &plan {
-            let programs = if column == Column::Single {
-                &single
-            } else {
-                &many
-            };
-            let hot = if column == Column::Single {
-                0
-            } else {
-                random.random_range(0..MANY)
-            };
-            let next = || {
-                if column == Column::Cold {
-                    random.random_range(0..MANY)
-                } else {
-                    hot
+        for (row, figures) in ROWS.iter().zip(&mut figures) {
+            let hot = random.random_range(0..MANY);
+            let mut round = Figures::default();
+            let mut turns = [0, 1, 2, 3];
+            turns.shuffle(&mut random);
+            for turn in turns {
+                match turn {
+                    0 => round.single = measure(&single, row, || 0),
+                    1 => round.hot = measure(&many, row, || hot),
+                    2 => round.cold = measure(&many, row, || random.random_range(0..MANY)),
+                    _ => round.nothing = measure(&single, &NOTHING, || 0),
                 }
-            };
-            let figure = measure(programs, row, next);
-            figures.entry((row.name, column)).or_default().push(figure);
+            }
+            figures.push(round);
         }
     }
     report(&figures);
@@ -127,31 +114,31 @@ fn run(programs: &Programs, row: &Row, frame: &[u8]) -> (i32, f64) {
     )
 }
 
-fn report(figures: &BTreeMap<(&str, Column), Vec<f64>>) {
-    let of = |row: &Row, column| median(&mut figures[&(row.name, column)].clone());
-    let nothing = of(&NOTHING, Column::Single);
+fn report(figures: &[Vec<Figures>]) {
+    let median = |rounds: &[Figures], of: fn(&Figures) -> f64| {
+        let mut values: Vec<f64> = rounds.iter().map(of).collect();
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    };
+    let nothing = median(&figures.concat(), |f| f.nothing);
     println!(
-        "ns per frame, medians of {ROUNDS} rounds, less the {nothing:.0} of a program that returns at once"
+        "ns per frame: medians of {ROUNDS} rounds, less the {nothing:.0} of a program that returns at once"
     );
     println!(
         "{:<44}{:>9}{:>9}{:>8}{:>9}",
         "remote endpoints", 1, MANY, "ratio", "random"
     );
-    for row in ROWS {
-        let [single, hot, cold] =
-            [Column::Single, Column::Hot, Column::Cold].map(|column| of(row, column) - nothing);
-        let ratio = hot / single;
+    for (row, rounds) in ROWS.iter().zip(figures) {
+        let single = median(rounds, |f| f.single - f.nothing);
+        let hot = median(rounds, |f| f.hot - f.nothing);
+        let cold = median(rounds, |f| f.cold - f.nothing);
+        let ratio = median(rounds, |f| (f.hot - f.nothing) / (f.single - f.nothing));
         let verdict = if ratio > TARGET { "   over 1.3" } else { "" };
         println!(
             "{:<44}{single:>9.0}{hot:>9.0}{ratio:>8.2}{cold:>9.0}{verdict}",
             row.name
         );
     }
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 /// The last one: the first serves most interrupts.
