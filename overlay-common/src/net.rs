@@ -69,6 +69,12 @@ impl IpKey {
         Self(ip)
     }
 
+    /// Whether it is an IPv4 address.
+    #[inline(always)]
+    pub const fn is_v4(&self) -> bool {
+        matches!(self.0, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ..])
+    }
+
     /// Whether it is a multicast group: `224.0.0.0/4` (RFC 1112, section 4) or `ff00::/8`
     /// (RFC 4291, section 2.7).
     #[inline(always)]

@@ -20,7 +20,10 @@ pub struct Response {
 
 /// Sends the request and reads the whole answer.
 ///
-/// HTTP/1.0 on purpose: the server then neither keeps the connection nor sends chunks.
+/// HTTP/1.0 on purpose: the server then neither keeps the connection nor sends chunks. It may also
+/// answer and close before it has read the body, as Go's does where a handler needs none; the
+/// kernel then resets the connection behind the answer. So the request goes out in one piece, and
+/// an answer that came whole counts, whatever the connection ends with.
 pub fn request(
     from: &Netns,
     server: SocketAddr,
@@ -35,17 +38,33 @@ pub fn request(
     stream
         .set_read_timeout(Some(TIMEOUT))
         .context("set a read timeout")?;
-    let head = format!(
-        "{method} {path} HTTP/1.0\r\nHost: {server}\r\nContent-Length: {}\r\n\r\n",
+    let message = format!(
+        "{method} {path} HTTP/1.0\r\nHost: {server}\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
     let mut answer = Vec::new();
-    stream
-        .write_all(head.as_bytes())
-        .and_then(|()| stream.write_all(body.as_bytes()))
-        .and_then(|()| stream.read_to_end(&mut answer))
-        .with_context(attempted)?;
-    parse(&String::from_utf8_lossy(&answer)).with_context(attempted)
+    let ended = stream
+        .write_all(message.as_bytes())
+        .and(stream.read_to_end(&mut answer));
+    let answer = String::from_utf8_lossy(&answer);
+    match ended {
+        Err(error) if !is_whole(&answer) => Err(error).with_context(attempted),
+        Ok(_) | Err(_) => parse(&answer).with_context(attempted),
+    }
+}
+
+/// Whether everything that the header announces is there. Without a length only the end of the
+/// connection tells.
+fn is_whole(answer: &str) -> bool {
+    let Some((head, body)) = answer.split_once("\r\n\r\n") else {
+        return false;
+    };
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        let named = name.eq_ignore_ascii_case("content-length");
+        named.then(|| value.trim().parse::<usize>().ok())?
+    });
+    length == Some(body.len())
 }
 
 /// `GET`, and an error unless the status is 200.

@@ -2,10 +2,12 @@
 
 use std::{
     fs,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    io::{Read as _, Write as _},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     panic,
     path::Path,
     process::Command,
+    thread,
     time::Duration,
 };
 
@@ -274,6 +276,44 @@ fn kernel_overlay_is_decoded_as_vxlan() -> Result<()> {
         &["vxlan.vni", "ip.src", "udp.dstport"],
     )?;
     ensure!(rows == vec![["42", "192.0.2.1", "4789"]; 3], "{rows:?}");
+    Ok(())
+}
+
+/// A server may answer before it has read the body; closing then resets the connection.
+#[test]
+fn an_answer_counts_also_before_a_reset() -> Result<()> {
+    let netns = Netns::new("reset")?;
+    let listener = netns.run(|| Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?))?;
+    let address = listener.local_addr()?;
+    let exchange = |answer: &'static str| {
+        thread::scope(|scope| {
+            let server = scope.spawn(|| -> Result<()> {
+                let (mut stream, _) = listener.accept()?;
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    stream.read_exact(&mut byte)?;
+                    head.extend(byte);
+                }
+                Ok(stream.write_all(answer.as_bytes())?)
+            });
+            let answer = http::request(&netns, address, "PUT", "/", "never read");
+            server.join().expect("the server's thread")?;
+            answer
+        })
+    };
+    let whole = exchange("HTTP/1.0 403 Forbidden\r\nContent-Length: 6\r\n\r\ndenied")?;
+    ensure!(
+        (whole.status, whole.body.as_str()) == (403, "denied"),
+        "{whole:?}"
+    );
+    for cut in [
+        "HTTP/1.0 403 Forbidden\r\nContent-Length: 6\r\n\r\ndenie",
+        "HTTP/1.0 403 Forbidden\r\n\r\ndenied",
+        "",
+    ] {
+        ensure!(exchange(cut).is_err(), "took for a whole answer: {cut:?}");
+    }
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`.
 
 mod arms;
+mod costs;
 mod measure;
 mod report;
 
@@ -26,7 +27,10 @@ use crate::{
 
 /// Measure the data paths on this machine side by side; needs root
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    what: Option<What>,
     /// 5 rounds of a second per figure, about a minute; else 15 of three, about eight
     #[arg(long)]
     quick: bool,
@@ -41,7 +45,17 @@ pub(crate) struct Args {
     metrics: Vec<Metric>,
 }
 
+/// Other things than the data paths as a whole.
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// What each eBPF program costs per frame, with one entry in the tables and with 100 000
+    Programs,
+}
+
 pub(crate) fn exec(args: &Args) -> Result<()> {
+    if let Some(What::Programs) = args.what {
+        return costs::exec();
+    }
     require_root().context("the benchmark makes network namespaces")?;
     programs(&[
         Program::IP,

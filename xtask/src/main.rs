@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod ci;
 mod demo;
+mod fuzz;
 mod run;
 mod setup;
 mod shell;
@@ -32,6 +33,7 @@ enum Command {
     Demo(demo::Args),
     Test(test::Args),
     Bench(bench::Args),
+    Fuzz(fuzz::Args),
     Ci(ci::Args),
 }
 
@@ -53,6 +55,7 @@ fn exec(command: Command) -> Result<ExitCode> {
         Command::Demo(args) => demo::exec(&args)?,
         Command::Test(args) => return test::exec(&args),
         Command::Bench(args) => bench::exec(&args)?,
+        Command::Fuzz(args) => fuzz::exec(&args)?,
         Command::Ci(args) => return ci::exec(&args),
     }
     Ok(ExitCode::SUCCESS)

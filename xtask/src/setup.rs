@@ -3,9 +3,9 @@
 //! Everything looks first and installs only what is missing, so the second time it says
 //! nothing and takes no network.
 
-mod linker;
 mod programs;
 mod toolchain;
+mod tools;
 
 use anyhow::Result;
 pub(crate) use programs::{ALL, Program, programs};
@@ -21,5 +21,12 @@ pub(crate) fn exec() -> Result<()> {
 /// What it takes to build the agent.
 pub(crate) fn compiler() -> Result<()> {
     toolchain::components()?;
-    linker::bpf_linker()
+    tools::BPF_LINKER.install()
+}
+
+/// What it takes to build the fuzz targets: the fuzzer itself is C++.
+pub(crate) fn fuzzer() -> Result<()> {
+    toolchain::components()?;
+    programs(&[Program::CXX])?;
+    tools::CARGO_FUZZ.install()
 }

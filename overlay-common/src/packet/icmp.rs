@@ -318,6 +318,9 @@ const fn retyped(message: [u8; ICMP_LEN], kind: u8) -> [u8; 4] {
         u16::from_be_bytes([old, code]),
         u16::from_be_bytes([kind, code]),
     );
+    // The two zeroes of ones' complement are one but for an answer of nothing but zero bytes, whose
+    // sum is 0: a receiver takes ffff for right in any case.
+    let check = if check == 0 { 0xffff } else { check };
     let [high, low] = check.to_be_bytes();
     [kind, code, high, low]
 }

@@ -81,7 +81,7 @@ pub const SOURCE_MAC: MacAddr = MacAddr([2, 1, 0, 0, 0, 1]);
 pub const NEXT_HOP: MacAddr = MacAddr([2, 1, 0, 0, 0, 2]);
 
 pub struct Programs {
-    pub(super) ebpf: Ebpf,
+    pub ebpf: Ebpf,
     world: World,
     // After `ebpf`: the pins go when nothing uses them any more.
     _bpffs: Bpffs,

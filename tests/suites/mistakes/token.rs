@@ -157,8 +157,11 @@ impl Acl {
     fn ask(&self, method: &str, path: &str, body: &Value) -> Result<String> {
         let separator = if path.contains('?') { '&' } else { '?' };
         let path = format!("{path}{separator}token={MASTER}");
-        let from = &self.station.netns;
-        let answer = http::request(from, self.address, method, &path, &body.to_string())?;
+        let body = match body {
+            Value::Null => String::new(),
+            body => body.to_string(),
+        };
+        let answer = http::request(&self.station.netns, self.address, method, &path, &body)?;
         ensure!(answer.status == 200, "{method} {path}: {answer:?}");
         Ok(answer.body)
     }

@@ -20,6 +20,7 @@ impl Program {
     pub(crate) const PING: Self = Self::new("ping", "iputils-ping");
     pub(crate) const IPERF3: Self = Self::new("iperf3", "iperf3");
     pub(crate) const QPERF: Self = Self::new("qperf", "qperf");
+    pub(crate) const CXX: Self = Self::new("c++", "g++");
     pub(crate) const TASKSET: Self = Self::new("taskset", "util-linux");
 
     const fn new(name: &'static str, package: &'static str) -> Self {

@@ -3,7 +3,8 @@
 use super::classify::Ip;
 use crate::FallbackCause;
 use crate::net::IpKey;
-use crate::packet::{ETH_LEN, IPPROTO_UDP, IPV6_LEN, Packet};
+use crate::packet::ip::HEADERS_MAX;
+use crate::packet::{ETH_LEN, IPPROTO_UDP, IPV6_LEN, Packet, UDP_LEN};
 
 /// Where UDP is on the fast path: behind a header without extensions.
 pub(super) const UDP: usize = ETH_LEN + IPV6_LEN;
@@ -20,17 +21,22 @@ const FRAGMENT_OFFSET: u16 = 0xfff8;
 /// Most extension headers that are looked behind; what has more goes to the stack all the same,
 /// only not counted.
 const MOST_EXTENSIONS: usize = 4;
-/// Most bytes that are looked through, which is what the programs have at hand.
-const FARTHEST: usize = 256;
+/// Where UDP begins at the farthest: the programs have no more of a frame at hand.
+const FARTHEST: usize = HEADERS_MAX - UDP_LEN;
 
-/// A header in front of UDP to `own` or to a group; `None` for everything else, and for a later fragment, whose
-/// port cannot be seen.
+/// A header in front of UDP to `own` or to a group; `None` for everything else, for a later fragment, whose
+/// port cannot be seen, and for a source that is an IPv4 address in disguise, which Linux drops: it
+/// would pass for the peer that has it.
 #[inline(always)]
 pub(super) fn read<P: Packet + ?Sized>(packet: &P, own: &IpKey) -> Option<Ip> {
     let [first, second] = packet.header::<[u8; 2]>(ETH_LEN)?;
     let [next_header, _hop_limit] = packet.header::<[u8; 2]>(ETH_LEN + 6)?;
     let destination = IpKey::v6(packet.header::<[u8; 16]>(ETH_LEN + 24)?);
     if first >> 4 != 6 || (destination != *own && !destination.is_multicast()) {
+        return None;
+    }
+    let source = IpKey::v6(packet.header::<[u8; 16]>(ETH_LEN + 8)?);
+    if source.is_v4() {
         return None;
     }
     let (udp, cause) = if next_header == IPPROTO_UDP {
@@ -41,7 +47,7 @@ pub(super) fn read<P: Packet + ?Sized>(packet: &P, own: &IpKey) -> Option<Ip> {
     };
     let payload = u16::from_be_bytes(packet.header::<[u8; 2]>(ETH_LEN + 4)?);
     Some(Ip {
-        source: IpKey::v6(packet.header::<[u8; 16]>(ETH_LEN + 8)?),
+        source,
         destination,
         traffic_class: first << 4 | second >> 4,
         udp,

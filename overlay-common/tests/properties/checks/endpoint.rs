@@ -1,0 +1,173 @@
+//! Frames that an endpoint sends: whether they may go, where to, and what they look like on the wire.
+
+use etherparse::{IpNumber, LaxNetSlice, TransportSlice};
+use overlay_common::decide::endpoint::{Forward, Sender, forward};
+use overlay_common::decide::tunnel::{self, Offload, Path};
+use overlay_common::decide::underlay::{self, Outer};
+use overlay_common::decide::{Refusal, Tables as _};
+use overlay_common::layout::{FdbKey, NeighborKey};
+use overlay_common::net::{IpKey, MacAddr};
+use overlay_common::packet::encap::{Variable, headers_v4, headers_v6};
+use overlay_common::packet::{Ethernet, Packet, ip};
+
+use super::guard::udp_destination;
+use super::input::{Head, Input, Knobs};
+use super::reference;
+use super::world::{ALLOWED, IFINDEX, LOCAL, LOCAL_IP, LOCAL_IP6, PORT, US, US6, VNI, World};
+
+const ROUTER_ADVERTISEMENT: u8 = 134;
+
+pub fn check(data: &[u8]) {
+    let Input { knobs, frame } = &Input::new(data);
+    let world = World(*knobs);
+    let decided = decide(&frame[..], &world);
+    assert_eq!(decided, decide(&Head(frame), &world), "looks too far");
+    let (ethernet, way) = match decided {
+        Ok(decided) => decided,
+        Err(refusal) => {
+            assert_eq!((refusal.vni, refusal.peer), (VNI, 0), "{refusal:?}");
+            return;
+        }
+    };
+    assert_eq!(Ethernet::read(&frame[..], 0), Some(ethernet));
+    assert_eq!(ethernet.source, LOCAL);
+    let opaque = knobs.tagged || matches!(ethernet.ethertype, 0x8100 | 0x88a8);
+    if opaque {
+        assert!(knobs.vlan, "a VLAN tag");
+    } else {
+        may_be_sent(frame, ethernet, knobs);
+    }
+
+    let entry = world.fdb(&FdbKey::new(VNI, ethernet.destination));
+    match way {
+        Forward::Local { ifindex, .. } => {
+            assert_eq!(entry.map(|entry| entry.ifindex), Some(ifindex));
+        }
+        Forward::Remote { peer, .. } => {
+            assert_eq!(
+                entry.map(|entry| (entry.ifindex, entry.peer)),
+                Some((0, peer))
+            );
+            assert_ne!(peer, 0, "a tunnel to this host");
+            is_tunnelled_right(frame, ethernet, knobs, &world);
+        }
+        Forward::Answer { mac } => {
+            let target = frame[38..42].try_into().expect("a whole request");
+            let key = NeighborKey {
+                vni: VNI,
+                ip: IpKey::v4(target),
+            };
+            assert_eq!(world.neighbor(&key).map(|neighbor| neighbor.mac), Some(mac));
+            assert_ne!(mac, LOCAL, "tells the asker of itself");
+        }
+        Forward::Flood => {
+            assert!(knobs.floods, "floods");
+            let valid = entry.filter(|entry| entry.vni == VNI);
+            let asks = ethernet.ethertype == 0x0806 && !opaque;
+            assert!(valid.is_none() || asks, "has one receiver");
+        }
+    }
+}
+
+fn decide<P: Packet + ?Sized>(packet: &P, world: &World) -> Result<(Ethernet, Forward), Refusal> {
+    let sender = Sender {
+        ifindex: IFINDEX,
+        endpoint: &world.endpoint(),
+        tagged: world.0.tagged,
+        vtep: &World::vtep(),
+    };
+    forward(packet, &sender, world)
+}
+
+/// Its own addresses, and nothing that is not an endpoint's to say.
+fn may_be_sent(frame: &[u8], ethernet: Ethernet, knobs: &Knobs) {
+    assert!(
+        ethernet.ethertype >= 0x600 && !matches!(ethernet.ethertype, 0x8847 | 0x8848),
+        "{ethernet:?}"
+    );
+    let Some(packet) = reference::headers(frame) else {
+        return;
+    };
+    let allowed = |ip: &[u8]| knobs.allowed && ip.starts_with(&ALLOWED);
+    match &packet.net {
+        Some(LaxNetSlice::Ipv4(ip)) => {
+            let source = ip.header().source();
+            assert!(source == LOCAL_IP || allowed(&source), "from {source:?}");
+        }
+        Some(LaxNetSlice::Ipv6(ip)) => {
+            let source = ip.header().source();
+            let group = source == [0; 16] && ethernet.destination.is_multicast();
+            let mapped = knobs.allowed && source.starts_with(&IpKey::v4([10, 9, 0, 0]).0[..14]);
+            let own = source == LOCAL_IP6 || source == ip::link_local(LOCAL);
+            assert!(own || group || mapped, "from {source:02x?}");
+            if ip.header().next_header() == IpNumber::IPV6_ICMP
+                && let Some(TransportSlice::Icmpv6(icmp)) = &packet.transport
+            {
+                assert_ne!(icmp.type_u8(), ROUTER_ADVERTISEMENT);
+            }
+        }
+        Some(LaxNetSlice::Arp(arp)) => {
+            assert_eq!(arp.sender_hw_addr(), LOCAL.0);
+            let sender = arp.sender_protocol_addr();
+            let probe = sender == [0; 4] && arp.operation().0 == 1;
+            assert!(
+                probe || sender == LOCAL_IP || allowed(sender),
+                "ARP of {sender:?}"
+            );
+        }
+        None => {}
+    }
+    if let Some((ip, port)) = udp_destination(frame) {
+        let vtep = [IpKey::v4(US), IpKey::v6(US6)].contains(&ip);
+        let peer = World(*knobs).peer(&ip).is_some();
+        assert!(port != PORT || !(vtep || peer), "VXLAN to {ip:?}");
+    }
+}
+
+/// What leaves by the fast path fits, and is VXLAN of the right network to another reader.
+fn is_tunnelled_right(frame: &[u8], ethernet: Ethernet, knobs: &Knobs, world: &World) {
+    let tunnel = world.tunnel();
+    let offload = Offload {
+        gso_size: knobs.gso_size,
+        tagged: knobs.tagged,
+    };
+    let path = tunnel::path(frame, ethernet, offload, &tunnel);
+    let with_head = tunnel::path(&Head(frame), ethernet, offload, &tunnel);
+    assert_eq!(path, with_head, "looks too far");
+    let Ok(Path::Fast) = path else {
+        return;
+    };
+    let overhead = tunnel.header_len as usize;
+    let outer = frame.len() + overhead - 14;
+    assert!(ethernet.is_ip() && !knobs.tagged && outer <= 0xffff);
+    assert!(
+        knobs.gso_size != 0 || outer <= tunnel.mtu as usize,
+        "{outer} bytes do not fit"
+    );
+
+    let variable = Variable {
+        inner: ethernet,
+        inner_len: u16::try_from(frame.len()).expect("fits"),
+        vni: VNI,
+        source_port: 50000,
+        traffic_class: tunnel::traffic_class(frame, ethernet, &tunnel),
+    };
+    let mut sent = if tunnel.is_ipv6() {
+        headers_v6(&tunnel.header, &variable).to_vec()
+    } else {
+        headers_v4(&tunnel.header, &variable).to_vec()
+    };
+    sent.extend(frame.get(14..).unwrap_or_default());
+    let Ok(Outer::Vxlan(vxlan)) = underlay::classify(&sent[..], &World::vtep()) else {
+        panic!("sent what is no VXLAN");
+    };
+    assert_eq!((vxlan.vni, vxlan.outer_len), (VNI, overhead));
+    assert_eq!(vxlan.traffic_class, variable.traffic_class);
+    assert_eq!(sent[overhead..], *frame);
+    let mac = MacAddr(sent[6..12].try_into().expect("six bytes"));
+    assert_eq!(
+        mac,
+        MacAddr([2, 1, 0, 0, 0, 2]),
+        "from the underlay's device"
+    );
+}
