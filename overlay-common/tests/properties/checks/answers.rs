@@ -5,7 +5,8 @@ use etherparse::{ArpPacketSlice, Icmpv4Slice, NetSlice, SlicedPacket, TransportS
 use overlay_common::net::MacAddr;
 use overlay_common::packet::arp::{Arp, Operation};
 use overlay_common::packet::icmp::{
-    ERROR_V4_LEN, ERROR_V6_LEN, Problem, echo_v4, echo_v6, error_v4, error_v6, quote_len,
+    ERROR_V4_LEN, ERROR_V6_LEN, Problem, ProblemKind, echo_v4, echo_v6, error_v4, error_v6,
+    quote_len,
 };
 use overlay_common::packet::nd::{self, Neighbor};
 use overlay_common::packet::{
@@ -22,7 +23,10 @@ pub fn check(data: &[u8]) {
         return;
     };
     let problem = match knobs.gso_size >> 8 {
-        0..80 => Problem::too_big(1450),
+        0..80 => Problem {
+            kind: ProblemKind::TooBig,
+            mtu: 1450,
+        },
         80..160 => Problem::TIME_EXCEEDED,
         _ => Problem::UNREACHABLE,
     };

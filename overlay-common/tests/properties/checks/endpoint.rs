@@ -1,11 +1,12 @@
 //! Frames that an endpoint sends: whether they may go, where to, and what they look like on the wire.
 
 use etherparse::{IpNumber, LaxNetSlice, TransportSlice};
-use overlay_common::decide::endpoint::{Forward, Sender, forward};
+use overlay_common::DropReason;
+use overlay_common::decide::Tables as _;
+use overlay_common::decide::endpoint::{self, Exception, Forward, Sender};
 use overlay_common::decide::tunnel::{self, Offload, Path};
 use overlay_common::decide::underlay::{self, Outer};
-use overlay_common::decide::{Refusal, Tables as _};
-use overlay_common::layout::{FdbKey, NeighborKey};
+use overlay_common::layout::{FdbKey, FdbValue, NeighborKey, fdb_flags, neighbor_flags};
 use overlay_common::net::{IpKey, MacAddr};
 use overlay_common::packet::encap::{Variable, headers_v4, headers_v6};
 use overlay_common::packet::{Ethernet, Packet, ip};
@@ -22,14 +23,10 @@ pub fn check(data: &[u8]) {
     let world = World(*knobs);
     let decided = decide(&frame[..], &world);
     assert_eq!(decided, decide(&Head(frame), &world), "looks too far");
-    let (ethernet, way) = match decided {
-        Ok(decided) => decided,
-        Err(refusal) => {
-            assert_eq!((refusal.vni, refusal.peer), (VNI, 0), "{refusal:?}");
-            return;
-        }
+    let Ok(way) = decided else {
+        return;
     };
-    assert_eq!(Ethernet::read(&frame[..], 0), Some(ethernet));
+    let ethernet = Ethernet::read(&frame[..], 0).expect("an Ethernet header");
     assert_eq!(ethernet.source, LOCAL);
     let opaque = knobs.tagged || matches!(ethernet.ethertype, 0x8100 | 0x88a8);
     if opaque {
@@ -37,46 +34,129 @@ pub fn check(data: &[u8]) {
     } else {
         may_be_sent(frame, ethernet, knobs);
     }
-
-    let entry = world.fdb(&FdbKey::new(VNI, ethernet.destination));
     match way {
-        Forward::Local { ifindex, .. } => {
-            assert_eq!(entry.map(|entry| entry.ifindex), Some(ifindex));
+        Way::Local { mac } => {
+            assert_eq!(mac, ethernet.destination);
+            assert_ne!(entry(&world, mac).ifindex, 0, "not here");
         }
-        Forward::Remote { peer, .. } => {
-            assert_eq!(
-                entry.map(|entry| (entry.ifindex, entry.peer)),
-                Some((0, peer))
-            );
-            assert_ne!(peer, 0, "a tunnel to this host");
+        Way::Remote { mac } => {
+            assert_eq!(mac, ethernet.destination);
+            let entry = entry(&world, mac);
+            assert_eq!(entry.ifindex, 0, "here");
+            assert_ne!(entry.peer, 0, "a tunnel to this host");
             is_tunnelled_right(frame, ethernet, knobs, &world);
         }
-        Forward::Answer { mac } => {
-            let target = frame[38..42].try_into().expect("a whole request");
-            let key = NeighborKey {
-                vni: VNI,
-                ip: IpKey::v4(target),
-            };
-            assert_eq!(world.neighbor(&key).map(|neighbor| neighbor.mac), Some(mac));
-            assert_ne!(mac, LOCAL, "tells the asker of itself");
-        }
-        Forward::Flood => {
-            assert!(knobs.floods, "floods");
-            let valid = entry.filter(|entry| entry.vni == VNI);
-            let asks = ethernet.ethertype == 0x0806 && !opaque;
-            assert!(valid.is_none() || asks, "has one receiver");
-        }
+        Way::Exception(exception, mac) => is_exception(frame, exception, mac, &world, opaque),
     }
 }
 
-fn decide<P: Packet + ?Sized>(packet: &P, world: &World) -> Result<(Ethernet, Forward), Refusal> {
+/// Where a frame goes, by whichever program.
+#[derive(Debug, PartialEq, Eq)]
+enum Way {
+    Local { mac: MacAddr },
+    Remote { mac: MacAddr },
+    Exception(Exception, MacAddr),
+}
+
+fn decide<P: Packet + ?Sized>(packet: &P, world: &World) -> Result<Way, DropReason> {
     let sender = Sender {
         ifindex: IFINDEX,
         endpoint: &world.endpoint(),
         tagged: world.0.tagged,
         vtep: &World::vtep(),
     };
-    forward(packet, &sender, world)
+    let mut mac = MacAddr::default();
+    let exception = match endpoint::exception(packet, &sender, world, &mut mac) {
+        Ok(Exception::Discovery) => endpoint::discovery(packet, &sender, world, &mut mac),
+        decided => decided,
+    };
+    match endpoint::forward(packet, &sender, world) {
+        Ok((_, Forward::Exception)) => Ok(Way::Exception(exception?, mac)),
+        // What the first program decides, the second would decide alike.
+        Ok((ethernet, forward)) => {
+            assert_eq!(
+                (exception, mac),
+                (Ok(Exception::Send), ethernet.destination)
+            );
+            Ok(if matches!(forward, Forward::Local { .. }) {
+                Way::Local { mac }
+            } else {
+                Way::Remote { mac }
+            })
+        }
+        Err(refusal) => {
+            assert_eq!((refusal.vni, refusal.peer), (VNI, 0), "{refusal:?}");
+            assert_eq!(exception, Err(refusal.reason));
+            Err(refusal.reason)
+        }
+    }
+}
+
+/// The entry of a MAC that a frame is sent to: there, of this network, and no gateway's.
+fn entry(world: &World, mac: MacAddr) -> FdbValue {
+    let entry = world.fdb(&FdbKey::new(VNI, mac)).expect("nobody's MAC");
+    assert_eq!(entry.vni, VNI, "another network's");
+    assert_eq!(entry.flags & fdb_flags::GATEWAY, 0, "the gateway's");
+    entry
+}
+
+fn is_exception(frame: &[u8], exception: Exception, mac: MacAddr, world: &World, opaque: bool) {
+    let knobs = &world.0;
+    let ethernet = Ethernet::read(frame, 0).expect("an Ethernet header");
+    let neighbor = |ip| world.neighbor(&NeighborKey { vni: VNI, ip });
+    let at_gateway = || {
+        let entry = world.fdb(&FdbKey::new(VNI, ethernet.destination));
+        assert!(entry.is_some_and(|entry| entry.flags & fdb_flags::GATEWAY != 0));
+        ip::hop(frame, ethernet.ethertype).expect("IP")
+    };
+    match exception {
+        Exception::Send => {
+            assert_eq!(mac, ethernet.destination);
+            entry(world, mac);
+        }
+        Exception::Route => {
+            let hop = at_gateway();
+            assert!(hop.ttl > 1 && ip::is_routable(&hop.destination));
+            assert_eq!(neighbor(hop.destination).map(|n| n.mac), Some(mac));
+            entry(world, mac);
+        }
+        Exception::TimeExceeded => assert!(at_gateway().ttl <= 1),
+        Exception::Unreachable => {
+            let to = at_gateway().destination;
+            let known = neighbor(to).and_then(|n| world.fdb(&FdbKey::new(VNI, n.mac)));
+            let routable =
+                |entry: FdbValue| entry.vni == VNI && entry.flags & fdb_flags::GATEWAY == 0;
+            assert!(!known.is_some_and(routable), "{to:?} is there");
+        }
+        Exception::Echo => {
+            let to = neighbor(at_gateway().destination).expect("the gateway");
+            assert_ne!(to.flags & neighbor_flags::ROUTER, 0);
+        }
+        Exception::Arp => {
+            let target = frame[38..42].try_into().expect("a whole request");
+            assert_eq!(neighbor(IpKey::v4(target)).map(|n| n.mac), Some(mac));
+            assert_ne!(mac, LOCAL, "tells the asker of itself");
+        }
+        Exception::Neighbor | Exception::Router => {
+            assert_eq!(frame[54], 135, "no solicitation");
+            assert_ne!(mac, LOCAL, "tells the asker of itself");
+            let target = frame[62..78].try_into().expect("a whole solicitation");
+            if ip::link_local_mac(&target).is_none() {
+                let known = neighbor(IpKey::v6(target)).expect("nobody's address");
+                let router = known.flags & neighbor_flags::ROUTER != 0;
+                assert_eq!((known.mac, router), (mac, exception == Exception::Router));
+            }
+        }
+        Exception::Flood => {
+            assert!(knobs.floods, "floods");
+            let valid = world
+                .fdb(&FdbKey::new(VNI, ethernet.destination))
+                .filter(|entry| entry.vni == VNI);
+            let asks = matches!(ethernet.ethertype, 0x0806 | 0x86dd) && !opaque;
+            assert!(valid.is_none() || asks, "has one receiver");
+        }
+        Exception::Discovery => panic!("not decided"),
+    }
 }
 
 /// Its own addresses, and nothing that is not an endpoint's to say.
