@@ -1,7 +1,7 @@
 //! What `from_endpoint` hands on to `endpoint_exception`: neighbours, the gateway, errors to the sender.
 
 use etherparse::{
-    Icmpv4Type, Icmpv6Type, IpFragOffset, IpHeaders, IpNumber, Ipv4Dscp, Ipv4Header, PacketBuilder,
+    Icmpv4Type, Icmpv6Type, IpDscp, IpFragOffset, IpHeaders, IpNumber, Ipv4Header, PacketBuilder,
     icmpv4, icmpv6,
 };
 use overlay_common::Direction::Tx;
@@ -288,7 +288,7 @@ fn quote(frame: &[u8]) -> &[u8] {
 /// What A is told by the gateway about a frame of its own.
 fn error_v4(kind: Icmpv4Type, frame: &[u8]) -> Vec<u8> {
     let ip = Ipv4Header {
-        dscp: Ipv4Dscp::try_new(48).unwrap(),
+        dscp: IpDscp::try_new(48).unwrap(),
         dont_fragment: false,
         ..Ipv4Header::new(0, 64, IpNumber::ICMP, GATEWAY_IP, A_IP).unwrap()
     };

@@ -16,6 +16,7 @@ use crate::packet::{
 };
 
 /// What the inner headers say of a frame that may be sent.
+#[derive(Clone, Copy)]
 pub(super) enum Inspected {
     /// The destination MAC decides.
     Pass,
