@@ -52,7 +52,7 @@ fn to_128_peers() -> Result<()> {
         Ok(())
     })?;
     let work = world.work.path();
-    let capture = Capture::start(&sink.netns, UNDERLAY, "udp dst port 4789", work)?;
+    let capture = Capture::bursts(&sink.netns, UNDERLAY, "udp dst port 4789", work)?;
     let last = ethernet(sender.mac, MacAddr::BROADCAST, b"once");
     reaches_each_once(&sender, &last, &[&far])?;
     // tcpdump is given the time to read what has arrived.
