@@ -104,6 +104,10 @@ labelled! {
         NoProgram = 34 => "no_program",
         /// The kernel did not let the question be turned into its answer.
         AnswerFailed = 35 => "answer_failed",
+        /// VXLAN that has not come in through the underlay device.
+        OtherDevice = 36 => "other_device",
+        /// A copy of a flooded frame could not be handed to an endpoint of this host.
+        CopyFailed = 37 => "copy_failed",
     }
 }
 
@@ -147,6 +151,8 @@ labelled! {
         Vlan = 12 => "vlan",
         /// The next hop's MAC is not known yet: the kernel resolves it.
         NoNeighbor = 13 => "no_neighbor",
+        /// The outer frame has a priority tag (IEEE 802.1Q, VLAN 0).
+        OuterPriority = 14 => "outer_priority",
     }
 }
 

@@ -85,6 +85,14 @@ impl<'a> SkbFrame<'a> {
         unsafe { (*self.0.skb.skb).vlan_present != 0 }
     }
 
+    /// Whether the tag names no VLAN, but a priority (IEEE 802.1Q, clause 9.6).
+    #[inline(always)]
+    pub fn has_priority_only(&self) -> bool {
+        const VLAN: u32 = 0x0fff;
+        // SAFETY: as above.
+        unsafe { (*self.0.skb.skb).vlan_tci & VLAN == 0 }
+    }
+
     /// The VLAN tag beside the frame, as the wire has it.
     #[inline(always)]
     pub fn tag(&self) -> Option<[u8; VLAN_TAG_LEN]> {

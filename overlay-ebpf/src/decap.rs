@@ -54,14 +54,17 @@ fn classify(ctx: &TcContext) -> Result<Outer, DropReason> {
         return Ok(Outer::Foreign);
     }
     let frame = SkbFrame::new(ctx);
-    if frame.is_tagged() {
-        // For another network on the same wire. The kernel knows its devices; one with priority
-        // only comes back to us through the fallback device.
+    let Some(vtep) = maps::vtep() else {
+        return Ok(Outer::Foreign);
+    };
+    let tagged = frame.is_tagged();
+    if tagged && !frame.has_priority_only() {
+        // For another network on the same wire, whose device the kernel knows.
         return Ok(Outer::Foreign);
     }
-    match maps::vtep() {
-        Some(vtep) => underlay::classify(&frame, vtep),
-        None => Ok(Outer::Foreign),
+    match underlay::classify(&frame, vtep)? {
+        Outer::Vxlan(_) if tagged => Ok(Outer::Fallback(FallbackCause::OuterPriority)),
+        outer => Ok(outer),
     }
 }
 

@@ -46,7 +46,7 @@ pub fn run(ctx: &TcContext) -> i32 {
     match tunnel::encapsulate(ctx, &ethernet, tunnel, vni) {
         Ok(Some(tunnelled)) => {
             verdict::count_sent(stats, segments, bytes);
-            verdict::transmit(tunnelled)
+            verdict::transmit(ctx, tunnelled)
         }
         // The frame is as it was: it takes the fallback path, or the sender is told.
         Ok(None) | Err(DropReason::TooBig) => exception(ctx, vni),

@@ -145,7 +145,7 @@ fn send(ctx: &TcContext, vni: u32, peer: PeerIndex, stats: u32) -> i32 {
     match tunnel::enter(ctx, &ethernet, tunnel, vni) {
         Ok(tunnelled) => {
             verdict::count_sent(stats, segments, bytes);
-            verdict::transmit(tunnelled)
+            verdict::transmit(ctx, tunnelled)
         }
         Err(DropReason::TooBig) => told(ctx, vni, peer, Problem::too_big(tunnel)),
         Err(reason) => drop(ctx, vni, peer, reason),

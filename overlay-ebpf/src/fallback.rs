@@ -34,6 +34,11 @@ pub fn run(ctx: &TcContext) -> Result<Receivers, Refusal> {
     let Some(vtep) = maps::vtep() else {
         return Err(Refusal::unattributed(DropReason::UnknownPeer));
     };
+    // The socket takes what comes by any device to any address of this host.
+    // SAFETY: the context pointer is valid while the program runs.
+    if unsafe { (*ctx.skb.skb).mark } != vtep.mark {
+        return Err(Refusal::unattributed(DropReason::OtherDevice));
+    }
     let vxlan = Vxlan {
         source,
         destination,

@@ -38,6 +38,7 @@ pub fn send(ctx: &TcContext, vni: u32) -> Result<Option<FloodPeer>, DropReason> 
     match (left as u32, (left >> 32) as u32) {
         (0, 0) => Ok(None),
         (0, RATE) => Err(DropReason::FloodRate),
+        (0, NO_GROUP) => Err(DropReason::NoRoute),
         (0, _) => Err(DropReason::FloodDisabled),
         (peer, stats) => Ok(Some(FloodPeer { peer, stats })),
     }
@@ -52,6 +53,7 @@ pub fn deliver(ctx: &TcContext, vni: u32) {
 
 const RATE: u32 = 1;
 const DISABLED: u32 = 2;
+const NO_GROUP: u32 = 3;
 
 /// [`send`] in a frame of its own: the stack is 512 bytes for all functions together. A call takes
 /// and gives plain numbers only: the lower half of the result is the group's peer index and the
@@ -62,6 +64,7 @@ fn copies_of_endpoint(skb: *mut __sk_buff, vni: u32) -> u64 {
         Ok(Some(group)) => (group.peer, group.stats),
         Ok(None) => (0, 0),
         Err(DropReason::FloodRate) => (0, RATE),
+        Err(DropReason::NoRoute) => (0, NO_GROUP),
         Err(_) => (0, DISABLED),
     };
     u64::from(other) << 32 | u64::from(peer)
@@ -90,15 +93,15 @@ fn flood(ctx: &TcContext, vni: u32) -> Result<Option<FloodPeer>, DropReason> {
     match mode {
         FloodMode::Drop => Err(DropReason::FloodDisabled),
         FloodMode::Replicate => {
-            // SAFETY: the context pointer is valid while the program runs, and the field is
-            // writable.
-            unsafe { (*ctx.skb.skb).mark = vtep.mark };
+            verdict::mark(ctx);
             each(peers, to_peer, &mut copies);
             Ok(None)
         }
         // The group is the only entry of the list of peers.
         // SAFETY: the element stays mapped until the program ends.
-        FloodMode::Multicast => Ok((peers != 0).then(|| unsafe { (*list).peers[0] })),
+        FloodMode::Multicast if peers != 0 => Ok(Some(unsafe { (*list).peers[0] })),
+        // The underlay has no address of the group's family.
+        FloodMode::Multicast => Err(DropReason::NoRoute),
     }
 }
 
@@ -181,7 +184,15 @@ unsafe extern "C" fn to_endpoint(index: u64, copies: *mut Copies) -> i64 {
     // SAFETY: the context pointer is valid while the program runs. A device that is gone gets no
     // copy, and the frame is as it was.
     let sent = unsafe { bpf_clone_redirect(copies.skb, ifindex, 0) } == 0;
-    if sent && copies.count {
+    if !sent {
+        let direction = if copies.count {
+            Direction::Tx
+        } else {
+            Direction::Rx
+        };
+        let refusal = Refusal::new(DropReason::CopyFailed, copies.vni, 0);
+        verdict::count_drop_silently(direction, refusal);
+    } else if copies.count {
         verdict::count_sent(list.local_stats, copies.segments, copies.bytes);
     }
     0

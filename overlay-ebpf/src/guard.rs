@@ -11,16 +11,14 @@ use crate::maps::{self, KernelTables};
 pub fn run(ctx: &TcContext) -> Result<(), Refusal> {
     // SAFETY: the context pointer is valid while the program runs.
     let (ingress, mark) = unsafe { ((*ctx.skb.skb).ingress_ifindex, (*ctx.skb.skb).mark) };
-    // Redirected from an endpoint, or forwarded: the host has not made it.
-    if ingress != 0 {
-        return Ok(());
-    }
     let Some(vtep) = maps::vtep() else {
         return Ok(());
     };
-    // The vxlan device forgets where a frame came in, but not its mark.
+    // The programs' own, also by way of the vxlan device, which makes a frame anew but for its mark.
     if mark == vtep.mark && mark != 0 {
         return Ok(());
     }
-    guard::guard(&SkbFrame::new(ctx), vtep, &KernelTables)
+    // What the host sends came in nowhere.
+    let forwarded = ingress != 0;
+    guard::guard(&SkbFrame::new(ctx), forwarded, vtep, &KernelTables)
 }

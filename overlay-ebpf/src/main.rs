@@ -57,7 +57,7 @@ mod programs {
     pub fn from_underlay(ctx: TcContext) -> i32 {
         match decap::run(&ctx) {
             Ok(Decap::Foreign) => verdict::NEXT,
-            Ok(Decap::Fallback(cause)) => verdict::leave_to_kernel(Direction::Rx, cause),
+            Ok(Decap::Fallback(cause)) => verdict::leave_to_kernel(&ctx, cause),
             Ok(Decap::Deliver(receivers)) => deliver(&ctx, receivers),
             Err(refusal) => verdict::drop(&ctx, Direction::Rx, refusal),
         }

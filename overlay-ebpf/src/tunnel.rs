@@ -83,8 +83,6 @@ pub fn enter(
     };
     let vtep = maps::vtep().ok_or(DropReason::FallbackFailed)?;
     fallback::mark(ctx, tunnel, vni, traffic_class).map_err(|_| DropReason::FallbackFailed)?;
-    // SAFETY: the context pointer is valid while the program runs, and the field is writable.
-    unsafe { (*ctx.skb.skb).mark = vtep.mark };
     Ok(Tunnelled::Fallback {
         ifindex: vtep.fallback_ifindex,
         cause,

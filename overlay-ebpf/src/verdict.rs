@@ -113,16 +113,28 @@ fn count_fallback(direction: Direction, cause: FallbackCause) {
     }
 }
 
-/// The stack reassembles, verifies and decapsulates; `from_fallback` sees the result.
+/// The stack reassembles, verifies and decapsulates; `from_fallback` sees the result, and by the mark
+/// that it came this way.
 #[inline(always)]
-pub fn leave_to_kernel(direction: Direction, cause: FallbackCause) -> i32 {
-    count_fallback(direction, cause);
+pub fn leave_to_kernel(ctx: &TcContext, cause: FallbackCause) -> i32 {
+    count_fallback(Direction::Rx, cause);
+    mark(ctx);
     NEXT
+}
+
+/// Marks a frame as the programs' own.
+#[inline(always)]
+pub fn mark(ctx: &TcContext) {
+    if let Some(vtep) = maps::vtep() {
+        // SAFETY: the context pointer is valid while the program runs, and the field is writable.
+        unsafe { (*ctx.skb.skb).mark = vtep.mark };
+    }
 }
 
 /// Towards a peer.
 #[inline(always)]
-pub fn transmit(tunnelled: Tunnelled) -> i32 {
+pub fn transmit(ctx: &TcContext, tunnelled: Tunnelled) -> i32 {
+    mark(ctx);
     match tunnelled {
         Tunnelled::Transmit { ifindex } => redirect(ifindex),
         Tunnelled::Resolve { ifindex } => {

@@ -2,6 +2,7 @@
 
 mod first_moment;
 mod host_process;
+mod other_device;
 
 use std::time::Duration;
 

@@ -178,13 +178,18 @@ pub fn count(host: &Host, name: &str, labels: &[(&str, &str)]) -> Result<u64> {
 
 /// MAC of a container's `eth0`.
 pub fn mac_of(netns: &Netns) -> Result<MacAddr> {
-    let link = netns.ip(&["-o", "link", "show", "eth0"])?;
+    mac_of_device(netns, "eth0")
+}
+
+pub fn mac_of_device(netns: &Netns, device: &str) -> Result<MacAddr> {
+    let link = netns.ip(&["-o", "link", "show", device])?;
     let mac = link
         .split("link/ether ")
         .nth(1)
         .and_then(|rest| rest.split(' ').next())
-        .context("no MAC in `ip link show eth0`")?;
-    mac.parse().context("read the MAC of eth0")
+        .with_context(|| format!("no MAC in `ip link show {device}`"))?;
+    mac.parse()
+        .with_context(|| format!("read the MAC of {device}"))
 }
 
 /// Sends an inner frame in VXLAN from `from` to a host, past everything that `from` is guarded by.

@@ -24,6 +24,8 @@ pub(super) struct Undo {
     links: Vec<PathBuf>,
     maps: Vec<PathBuf>,
     directories: Vec<PathBuf>,
+    /// A program of an earlier run was replaced by ours, which goes on with the maps that it has.
+    replaced: bool,
 }
 
 impl Undo {
@@ -40,7 +42,8 @@ impl Undo {
         Ok(())
     }
 
-    /// Removes everything. Errors are not reported: the one that led here is.
+    /// Removes everything, but the maps of programs that stay because they have replaced others. Errors
+    /// are not reported: the one that led here is.
     pub(super) async fn run(self, netlink: &Netlink) {
         for (ifindex, name) in self.guarded {
             let _ = netlink.set_down(ifindex, &name).await;
@@ -49,6 +52,9 @@ impl Undo {
             if let Ok(Some(link)) = PinnedLink::open(&pin) {
                 let _ = unpin(&link, &pin);
             }
+        }
+        if self.replaced {
+            return;
         }
         for pin in self.maps {
             let _ = fs::remove_file(pin);
@@ -116,6 +122,7 @@ impl Hook<'_> {
                     .try_into()
                     .map_err(|e: LinkError| self.failed(e))?;
                 let id = program.attach_to_link(link).map_err(|e| self.failed(e))?;
+                undo.replaced = true;
                 // The pin holds the link; this only closes the descriptor.
                 drop(program.take_link(id).map_err(|e| self.failed(e))?);
                 return Ok(());

@@ -47,7 +47,8 @@ pub async fn set(
     let Some(link) = ours(netlink, owner, device).await? else {
         return Ok(false);
     };
-    if link.mtu == host_side(mtu) {
+    // At the limit it says nothing.
+    if link.mtu == host_side(mtu) && link.mtu != LARGEST {
         return Ok(false);
     }
     let missing = || EndpointError::NoNamespace(device.to_owned());

@@ -1,30 +1,40 @@
-//! What processes of this host send out of the underlay device.
+//! What leaves the underlay device and is not the programs' own.
 
 use super::{Refusal, Tables};
 use crate::DropReason;
 use crate::layout::Vtep;
-use crate::packet::{ETH_LEN, Ethernet, Packet, udp};
+use crate::packet::{Ethernet, Packet, udp};
 
 /// Refuses VXLAN to a peer, or to a multicast group: it comes from the programs alone. A peer could
-/// not tell it from theirs.
+/// not tell it from theirs. What is `forwarded` for somebody else is refused if the host has lent it its
+/// own address (NAT).
 #[inline(always)]
 pub fn guard<P: Packet + ?Sized, T: Tables>(
     packet: &P,
+    forwarded: bool,
     vtep: &Vtep,
     tables: &T,
 ) -> Result<(), Refusal> {
     let Some(ethernet) = Ethernet::read(packet, 0) else {
         return Ok(());
     };
-    let Some((ip, port)) = udp::destination(packet, ethernet.ethertype, ETH_LEN) else {
+    let Some(datagram) = udp::datagram(packet, ethernet.ethertype) else {
         return Ok(());
     };
-    if u32::from(port) != vtep.port {
+    if datagram
+        .port
+        .is_some_and(|port| u32::from(port) != vtep.port)
+    {
         return Ok(());
     }
-    match tables.peer(&ip) {
+    if forwarded && datagram.source != vtep.ip4 && datagram.source != vtep.ip6 {
+        return Ok(());
+    }
+    match tables.peer(&datagram.destination) {
         Some(peer) => Err(Refusal::new(DropReason::Forged, 0, peer.index)),
-        None if ip.is_multicast() => Err(Refusal::unattributed(DropReason::Forged)),
+        None if datagram.destination.is_multicast() && datagram.port.is_some() => {
+            Err(Refusal::unattributed(DropReason::Forged))
+        }
         None => Ok(()),
     }
 }

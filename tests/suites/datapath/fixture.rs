@@ -203,13 +203,24 @@ impl Programs {
     }
 
     pub fn classify_segments(&self, program: &str, frame: &[u8], segments: Segments) -> Run {
+        self.classify_in(program, frame, &context(segments))
+    }
+
+    /// Runs a classifier on a frame that came in by a device and is on its way out of another.
+    pub fn classify_forwarded(&self, program: &str, frame: &[u8]) -> Run {
+        const INGRESS_IFINDEX: usize = 36;
+        let mut context = context(Segments::default());
+        context[INGRESS_IFINDEX..INGRESS_IFINDEX + 4].copy_from_slice(&LOOPBACK.to_ne_bytes());
+        self.classify_in(program, frame, &context)
+    }
+
+    fn classify_in(&self, program: &str, frame: &[u8], context: &[u8]) -> Run {
         let program: &SchedClassifier = self.ebpf.program(program).unwrap().try_into().unwrap();
-        let context = context(segments);
         let mut out = vec![0; frame.len() + 256];
         let mut options = TestRunOptions::new();
         options.data_in = Some(frame);
         options.data_out = Some(&mut out);
-        options.ctx_in = Some(&context);
+        options.ctx_in = Some(context);
         let result = program.test_run(options).expect("run the program");
         out.truncate(result.data_size_out as usize);
         Run {

@@ -26,6 +26,22 @@ fn of_ipv6_are_found() -> Result<()> {
     Ok(())
 }
 
+/// One that may send from every address asks for others' all the same.
+#[test]
+fn of_a_router_are_found() -> Result<()> {
+    let network = Subnets::new()?;
+    let host = network.world.host(1);
+    let router = host.container("router")?;
+    let addresses = ["--ip", "10.8.0.77", "--ip", "fd00:8::77"];
+    let allowed = ["--allow-ip", "0.0.0.0/0", "--allow-ip", "::/0"];
+    host.add_endpoint("blue", &router, &[addresses, allowed].concat())?;
+    let there = network.end(2, 8, 13)?;
+    for ip in there.ips() {
+        reaches(&router, ip)?;
+    }
+    Ok(())
+}
+
 /// An address that somebody else has is found to be a duplicate, one that is allowed and free is not.
 #[test]
 fn a_duplicate_is_found() -> Result<()> {

@@ -251,7 +251,7 @@ fn strip(frame: &[u8], outer_len: usize, change: Change) -> Vec<u8> {
 }
 
 pub(super) fn to_underlay(world: &World, input: &Input) -> Outcome {
-    match guard::guard(&input.frame[..], &world.vtep, world) {
+    match guard::guard(&input.frame[..], false, &world.vtep, world) {
         Ok(()) => Outcome::unchanged(NEXT, input, Counters::new()),
         Err(refusal) => Outcome::drop(SHOT, input, Direction::Tx, refusal),
     }

@@ -64,15 +64,16 @@ pub(super) fn discovery<P: Packet + ?Sized, T: Tables>(
     let Some(message) = Neighbor::read(packet, ETH_LEN + IPV6_LEN, sender.endpoint.mac) else {
         return Err(DropReason::BadNeighbor);
     };
-    let own = sender.is_link_local(&message.target) || sender.owns_v6(&message.target, tables);
+    let link_local = sender.is_link_local(&message.target);
     if message.kind != SOLICITATION {
-        return if own {
+        return if link_local || sender.owns_v6(&message.target, tables) {
             Ok(Inspected::Pass)
         } else {
             Err(DropReason::BadNeighbor)
         };
     }
-    if own {
+    // A router may send from many addresses, and asks for them all the same.
+    if link_local || message.target == sender.endpoint.ip6 {
         return Ok(unanswered(ethernet, Inspected::Unanswered));
     }
     Ok(match known(&message.target, sender, tables) {

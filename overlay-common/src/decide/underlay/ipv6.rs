@@ -32,7 +32,10 @@ pub(super) fn read<P: Packet + ?Sized>(packet: &P, own: &IpKey) -> Option<Ip> {
     let [first, second] = packet.header::<[u8; 2]>(ETH_LEN)?;
     let [next_header, _hop_limit] = packet.header::<[u8; 2]>(ETH_LEN + 6)?;
     let destination = IpKey::v6(packet.header::<[u8; 16]>(ETH_LEN + 24)?);
-    if first >> 4 != 6 || (destination != *own && !destination.is_multicast()) {
+    if first >> 4 != 6
+        || destination == IpKey::default()
+        || (destination != *own && !destination.is_multicast())
+    {
         return None;
     }
     let source = IpKey::v6(packet.header::<[u8; 16]>(ETH_LEN + 8)?);

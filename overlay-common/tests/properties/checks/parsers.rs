@@ -23,18 +23,17 @@ pub fn check(data: &[u8]) {
     assert_eq!(ethertype, u16::from_be_bytes([frame[12], frame[13]]));
     let (whole, head) = (&frame[..], &Head(frame));
     assert_eq!(hop(whole, ethertype), hop(head, ethertype), "looks too far");
-    let destination = udp::destination(whole, ethertype, 14);
-    assert_eq!(
-        destination,
-        udp::destination(head, ethertype, 14),
-        "looks too far"
-    );
+    let datagram = udp::datagram(whole, ethertype);
+    assert_eq!(datagram, udp::datagram(head, ethertype), "looks too far");
 
     let Some(packet) = reference::headers(frame) else {
         return;
     };
-    if packet.link_exts.is_empty() && udp_destination(frame).is_some() {
-        assert_eq!(destination, udp_destination(frame));
+    if let Some((destination, port)) = udp_destination(frame) {
+        let datagram = datagram.expect("a datagram");
+        assert_eq!(datagram.destination, destination);
+        // Behind more headers than are looked at there is none.
+        assert!(datagram.port.is_none_or(|own| own == port), "{datagram:?}");
     }
     match &packet.net {
         Some(LaxNetSlice::Ipv4(ip)) if packet.link_exts.is_empty() => {
