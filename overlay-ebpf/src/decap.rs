@@ -42,6 +42,10 @@ pub fn run(ctx: &TcContext) -> Result<Decap, Refusal> {
     if vxlan.has_checksum && !is_verified(ctx) {
         return Ok(Decap::Fallback(FallbackCause::OuterChecksum));
     }
+    // SAFETY: the context pointer is valid while the program runs.
+    if unsafe { (*ctx.skb.skb).vlan_present } != 0 {
+        return Ok(Decap::Fallback(FallbackCause::OuterPriority));
+    }
     deliver(ctx, &vxlan)
 }
 
@@ -57,15 +61,11 @@ fn classify(ctx: &TcContext) -> Result<Outer, DropReason> {
     let Some(vtep) = maps::vtep() else {
         return Ok(Outer::Foreign);
     };
-    let tagged = frame.is_tagged();
-    if tagged && !frame.has_priority_only() {
+    if frame.is_tagged() && !frame.has_priority_only() {
         // For another network on the same wire, whose device the kernel knows.
         return Ok(Outer::Foreign);
     }
-    match underlay::classify(&frame, vtep)? {
-        Outer::Vxlan(_) if tagged => Ok(Outer::Fallback(FallbackCause::OuterPriority)),
-        outer => Ok(outer),
-    }
+    underlay::classify(&frame, vtep)
 }
 
 /// Admits a frame behind its outer headers and takes them off.

@@ -29,7 +29,12 @@ impl Agent {
             }
             state.underlay = problems;
             if let Some(link) = &now.link {
-                state.underlay_mtu = u16::try_from(link.mtu).unwrap_or(u16::MAX);
+                let mtu = u16::try_from(link.mtu).unwrap_or(u16::MAX);
+                // The next sync knows whether a route allows less.
+                if state.path_mtu == state.underlay_mtu || state.path_mtu > mtu {
+                    state.path_mtu = mtu;
+                }
+                state.underlay_mtu = mtu;
             }
         }
         let mut datapath = self.datapath.lock().await;

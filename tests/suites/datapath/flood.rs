@@ -3,7 +3,7 @@
 //! Loopback stands for the fallback device and for the endpoints that get a copy; the sender's own
 //! interface is loopback too, which a copy never goes to.
 
-use overlay_common::Direction::{Rx, Tx};
+use overlay_common::Direction::{self, Rx, Tx};
 use overlay_common::layout::{
     FLOOD_MAX, FloodMode, FloodPeer, FloodValue, TunnelValue, VniValue, endpoint_flags,
 };
@@ -81,6 +81,12 @@ fn from_endpoint(programs: &Programs, case: &Case) -> Run {
     programs.classify(FROM_ENDPOINT, &case.frame, case.gso_size)
 }
 
+/// With the copy that the endpoint did not get whose device is gone.
+fn and_one_lost(mut counters: Counters, direction: Direction) -> Counters {
+    counters.extend(dropped(VNI, 0, direction, DropReason::CopyFailed));
+    counters
+}
+
 fn check_all(programs: &mut Programs, cases: &[Case], run: impl Fn(&Programs, &Case) -> Run) {
     let mut failures = Vec::new();
     for case in cases {
@@ -134,7 +140,7 @@ fn replicate_counts_each_copy() {
         .map(|(what, frame, _)| {
             let mut counters = sent(1, frame.len());
             counters.extend(dropped(VNI, 3, Tx, DropReason::NoRoute));
-            Case::new(what, frame, SHOT, counters)
+            Case::new(what, frame, SHOT, and_one_lost(counters, Tx))
         })
         .collect();
     check_all(&mut programs, &cases, from_endpoint);
@@ -146,7 +152,7 @@ fn what_is_too_big_for_a_tunnel_is_counted_there() {
     let mut counters = dropped(VNI, 1, Tx, DropReason::TooBig);
     counters.extend(dropped(VNI, 3, Tx, DropReason::NoRoute));
     let frame = udp(A, MacAddr::BROADCAST, 1450 - 28 + 1);
-    let case = Case::new("one byte too big", frame, SHOT, counters);
+    let case = Case::new("one byte too big", frame, SHOT, and_one_lost(counters, Tx));
     check_all(&mut programs, &[case], from_endpoint);
 }
 
@@ -158,7 +164,8 @@ fn copies_for_other_endpoints_are_counted_as_local() {
         list.peer_count = 0;
     });
     let frame = udp(A, MacAddr::BROADCAST, 100);
-    let case = Case::new("none but the sender is here", frame, SHOT, Counters::new());
+    let counters = and_one_lost(Counters::new(), Tx);
+    let case = Case::new("none but the sender is here", frame, SHOT, counters);
     check_all(&mut programs, &[case], from_endpoint);
 }
 
@@ -179,7 +186,8 @@ fn multicast_sends_one_frame_to_the_group() {
             assert_eq!(outer[..14], group.header[..14], "{what}");
             let addresses = if group.is_ipv6() { 22..54 } else { 26..34 };
             assert_eq!(outer[addresses.clone()], group.header[addresses], "{what}");
-            assert_eq!(programs.counters(), sent(GROUP_PEER, frame.len()), "{what}");
+            let counters = and_one_lost(sent(GROUP_PEER, frame.len()), Tx);
+            assert_eq!(programs.counters(), counters, "{what}");
         }
     }
 }
@@ -206,8 +214,19 @@ fn a_super_packet_for_a_group() {
         if is_sent {
             counters.extend(sent(GROUP_PEER, frame.len()));
         }
-        assert_eq!(programs.counters(), counters);
+        assert_eq!(programs.counters(), and_one_lost(counters, Tx));
     }
+}
+
+/// The underlay has no address of the group's family.
+#[test]
+fn without_a_group_nothing_is_sent() {
+    let mut programs = flooding(FloodMode::Multicast, 1000);
+    programs.change_world(|world| world.floods.get_mut(&VNI).unwrap().peer_count = 0);
+    let counters = and_one_lost(dropped(VNI, 0, Tx, DropReason::NoRoute), Tx);
+    let frame = udp(A, MacAddr::BROADCAST, 100);
+    let case = Case::new("no group", frame, SHOT, counters);
+    check_all(&mut programs, &[case], from_endpoint);
 }
 
 fn to_group6() -> TunnelValue {
@@ -279,7 +298,8 @@ fn from_a_peer_to_every_endpoint_here() {
             inner,
             ..Tunnelled::default()
         };
-        Case::new(what, frame.build(), SHOT, received(1, bytes)).leaving(after)
+        let counters = and_one_lost(received(1, bytes), Rx);
+        Case::new(what, frame.build(), SHOT, counters).leaving(after)
     };
     let cases = [
         from_peer("broadcast", udp(B, MacAddr::BROADCAST, 100)),
@@ -326,7 +346,13 @@ fn only_the_networks_own_group_is_for_us() {
     let own = to(GROUP).build();
     let other = to([239, 1, 2, 4]).build();
     let cases = [
-        Case::new("its group", own, SHOT, received(1, inner.len())).leaving(inner.clone()),
+        Case::new(
+            "its group",
+            own,
+            SHOT,
+            and_one_lost(received(1, inner.len()), Rx),
+        )
+        .leaving(inner.clone()),
         Case::new("another group", other.clone(), NEXT, Counters::new()),
     ];
     check_all(&mut programs, &cases, |programs, case| {
