@@ -30,7 +30,7 @@ fn over_ipv6_alone() -> Result<()> {
         ensure!(addresses.is_empty(), "{addresses}");
     }
     let work = world.work.path();
-    let capture = Capture::start(world.host(1).netns(), UNDERLAY, "udp dst port 4789", work)?;
+    let capture = Capture::bursts(world.host(1).netns(), UNDERLAY, "udp dst port 4789", work)?;
     let pair = Pair::new(&world, [1, 2])?;
     one_by_one(&pair)?;
     on_the_wire(&capture.stop()?)?;
