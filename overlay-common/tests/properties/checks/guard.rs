@@ -63,6 +63,10 @@ pub fn udp_destination(frame: &[u8]) -> Option<(IpKey, u16)> {
             )
         }
         LaxNetSlice::Ipv6(ip) => {
+            // Whole, or the other parser reads beyond the end of what was cut off.
+            if !matches!(packet.transport, Some(TransportSlice::Udp(_))) {
+                return None;
+            }
             // Of what is authenticated the programs know nothing.
             let mut extensions = ip.extensions().clone().into_iter();
             if extensions.any(|one| matches!(one, Ipv6ExtensionSlice::Authentication(_))) {
