@@ -32,7 +32,7 @@ pub fn guard<P: Packet + ?Sized, T: Tables>(
     }
     match tables.peer(&datagram.destination) {
         Some(peer) => Err(Refusal::new(DropReason::Forged, 0, peer.index)),
-        None if datagram.destination.is_multicast() && datagram.port.is_some() => {
+        None if datagram.destination.is_multicast() => {
             Err(Refusal::unattributed(DropReason::Forged))
         }
         None => Ok(()),
