@@ -13,8 +13,8 @@ use tests::traffic::udp::{UdpCounter, send};
 use tests::wait::until;
 
 use crate::support::{
-    CONVERGE, Container, StoreKind, World, mac_of, network, reachable, send_raw, send_unguarded,
-    send_vxlan, udp_frame, vxlan_payload,
+    CONVERGE, Container, StoreKind, World, mac_of, reachable, send_raw, send_unguarded, send_vxlan,
+    udp_frame, vni_of, vxlan_payload,
 };
 
 const PORT: u16 = 7000;
@@ -70,11 +70,7 @@ fn forged_frames() -> Result<()> {
     let one = world.container(1, "blue", "one")?;
     let two = world.container(2, "blue", "two")?;
     reachable(&one, &two, 5)?;
-    let vni = u32::try_from(
-        network(world.host(1), "blue")?["vni"]
-            .as_u64()
-            .context("vni")?,
-    )?;
+    let vni = vni_of(world.host(1), "blue")?;
     let delivered = UdpCounter::start(&one.netns, one.address(PORT), None)?;
 
     let host1 = world.host(1);

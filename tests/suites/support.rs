@@ -151,6 +151,12 @@ pub fn network(host: &Host, name: &str) -> Result<serde_json::Value> {
         .with_context(|| format!("{} does not list network {name}", host.label()))
 }
 
+/// The VNI of a network that the host lists.
+pub fn vni_of(host: &Host, name: &str) -> Result<u32> {
+    let vni = network(host, name)?["vni"].as_u64().context("no VNI")?;
+    u32::try_from(vni).context("a VNI of 24 bits")
+}
+
 /// Waits until a ping goes through, then wants `count` in a row without loss.
 pub fn reachable(from: &Container, to: &Container, count: u32) -> Result<()> {
     let address = IpAddr::V4(to.ip);

@@ -8,7 +8,7 @@ use tests::traffic::udp::{UdpCounter, send};
 
 use super::{PORT, counted};
 use crate::support::families::BOTH;
-use crate::support::{StoreKind, World, network, reachable, send_vxlan, udp_frame, vxlan_payload};
+use crate::support::{StoreKind, World, reachable, send_vxlan, udp_frame, vni_of, vxlan_payload};
 
 /// One datagram, which the kernel sends in fragments: the port is in the first.
 #[test]
@@ -18,8 +18,7 @@ fn fragments_of_a_process() -> Result<()> {
     let one = world.container(1, "blue", "one")?;
     let two = world.container(2, "blue", "two")?;
     reachable(&one, &two, 5)?;
-    let vni = network(world.host(1), "blue")?["vni"].as_u64();
-    let vni = u32::try_from(vni.context("vni")?)?;
+    let vni = vni_of(world.host(1), "blue")?;
     let delivered = UdpCounter::start(&one.netns, one.address(PORT), None)?;
     let (here, there) = (world.host(1), world.host(2));
     let mut inner = Vec::new();
@@ -63,14 +62,11 @@ fn vxlan_of_a_process() -> Result<()> {
     let one = world.container(1, "blue", "one")?;
     let two = world.container(2, "blue", "two")?;
     reachable(&one, &two, 5)?;
-    let vni = network(world.host(1), "blue")?["vni"]
-        .as_u64()
-        .context("vni")?;
+    let vni = vni_of(world.host(1), "blue")?;
     let delivered = UdpCounter::start(&one.netns, one.address(PORT), None)?;
     let (here, there) = (world.host(1), world.host(2));
     // All that the receiver checks is right: it cannot tell.
     let inner = udp_frame((two.mac, two.ip), (one.mac, one.ip), PORT)?;
-    let vni = u32::try_from(vni)?;
     let payload = vxlan_payload(vni, &inner);
 
     for connected in [false, true] {

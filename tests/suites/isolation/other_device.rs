@@ -2,15 +2,15 @@
 
 use std::net::Ipv4Addr;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use tests::lab::UNDERLAY;
 use tests::traffic::udp::UdpCounter;
 use tests::wait::until;
 
 use super::{PORT, counted};
 use crate::support::{
-    CONVERGE, StoreKind, World, mac_of, mac_of_device, network, reachable, send_raw, send_vxlan,
-    udp_frame, vxlan_payload,
+    CONVERGE, StoreKind, World, mac_of, mac_of_device, reachable, send_raw, send_vxlan, udp_frame,
+    vni_of, vxlan_payload,
 };
 
 /// A container that the host routes for, as Docker's bridge does: what it sends reaches the socket of the
@@ -22,8 +22,7 @@ fn vxlan_of_a_routed_container() -> Result<()> {
     let one = world.container(1, "blue", "one")?;
     let two = world.container(2, "blue", "two")?;
     reachable(&one, &two, 5)?;
-    let vni = network(world.host(1), "blue")?["vni"].as_u64();
-    let vni = u32::try_from(vni.context("vni")?)?;
+    let vni = vni_of(world.host(1), "blue")?;
     let delivered = UdpCounter::start(&one.netns, one.address(PORT), None)?;
 
     let (host, peer) = (world.host(1), world.host(2));

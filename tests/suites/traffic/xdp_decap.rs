@@ -14,7 +14,7 @@ use super::segments::{Large, offload};
 use super::{Pair, bytes, drops, fallbacks, packets};
 use crate::isolation::counted;
 use crate::support::{
-    CONVERGE, Container, PacketSocket, StoreKind, World, network, reachable, send_vxlan,
+    CONVERGE, Container, PacketSocket, StoreKind, World, reachable, send_vxlan, vni_of,
 };
 
 const BYTES: u64 = 48 << 20;
@@ -139,8 +139,7 @@ fn forged_tcp_is_refused() -> Result<()> {
     let pair = Pair::on(world)?;
     let world = &pair.world;
     let (here, peer) = (world.host(1), world.host(2).netns());
-    let vni = network(here, "blue")?["vni"].as_u64().context("vni")?;
-    let vni = u32::try_from(vni)?;
+    let vni = vni_of(here, "blue")?;
     let other = MacAddr([2, 9, 9, 9, 9, 9]);
     let (one, two) = (&pair.one, &pair.two);
     // ETH_P_IP of `linux/if_ether.h`.
