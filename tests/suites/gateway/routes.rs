@@ -1,11 +1,14 @@
 //! Between the subnets of a network, on one host and across two.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
-use tests::traffic::ping::ping;
 use tests::traffic::tcp::transfer;
+use tests::traffic::udp::{UdpCounter, send};
+use tests::wait::until;
 
 use super::{Subnets, address, reaches, says};
-use crate::support::{StoreKind, World, count};
+use crate::support::{CONVERGE, StoreKind, World, count, reachable};
 
 #[test]
 fn subnets_reach_each_other() -> Result<()> {
@@ -80,17 +83,33 @@ fn the_gateway_answers_and_says_why_not() -> Result<()> {
     Ok(())
 }
 
-/// Networks with the same subnets are no way to each other, and an internal one has no default route.
+/// Networks are no way to each other on hosts that have both, and an internal one has no default route.
 #[test]
 fn another_network_is_not_reached() -> Result<()> {
     let world = World::new(StoreKind::Embedded)?;
     world.create_network("blue", &["--subnet", "10.8.0.0/24"])?;
     world.create_network("red", &["--subnet", "10.9.0.0/24", "--internal"])?;
-    let blue = world.container(1, "blue", "blue")?;
-    let red = world.container(2, "red", "red")?;
+    let end = |n: usize, network| world.container(n, network, &format!("{network}{n}"));
+    let (blue, beside, red) = (end(1, "blue")?, end(1, "red")?, end(2, "red")?);
+    let _also_blue = end(2, "blue")?;
+    reachable(&beside, &red, 1)?;
     reaches(&blue.netns, "10.8.0.1".parse()?)?;
-    ensure!(ping(&blue.netns, red.ip.into(), 3)?.received == 0);
+    // Whether it answers is another question: it has no way back.
+    let heard = UdpCounter::start(&red.netns, red.address(7300), None)?;
+    send(&blue.netns, red.address(7300), 100, 5, Duration::ZERO)?;
+    let said = says(&blue.netns, red.ip.into(), &[])?;
+    send(&beside.netns, red.address(7300), 100, 1, Duration::ZERO)?;
+    until(CONVERGE, || {
+        ensure!(heard.received() > 0, "nothing arrives");
+        Ok(())
+    })?;
+    let heard = heard.stop()?;
+    ensure!(heard == 1, "{} datagrams crossed", heard - 1);
+    ensure!(
+        said.contains("From 10.8.0.1 icmp_seq=1 Destination Net Unreachable"),
+        "{said}"
+    );
     let said = says(&red.netns, blue.ip.into(), &[])?;
-    ensure!(said.contains("unreachable"), "{said}");
+    ensure!(said.contains("Network is unreachable"), "{said}");
     Ok(())
 }
