@@ -13,8 +13,8 @@ use tests::traffic::udp::{UdpCounter, send};
 use tests::wait::until;
 
 use crate::support::{
-    CONVERGE, Container, StoreKind, World, mac_of, reachable, send_raw, send_unguarded, send_vxlan,
-    udp_frame, vni_of, vxlan_payload,
+    CONVERGE, Container, StoreKind, World, count, mac_of, reachable, send_raw, send_unguarded,
+    send_vxlan, udp_frame, vni_of, vxlan_payload,
 };
 
 const PORT: u16 = 7000;
@@ -119,7 +119,8 @@ fn forged_frames() -> Result<()> {
     Ok(())
 }
 
-/// A wire carries several networks: what is tagged is for another one, whatever its addresses.
+/// A wire carries several networks: what is tagged is for another one, whatever its addresses. A tag
+/// that names no VLAN, but a priority, changes nothing.
 #[test]
 fn tagged_on_the_underlay() -> Result<()> {
     let world = World::new(StoreKind::Embedded)?;
@@ -138,12 +139,20 @@ fn tagged_on_the_underlay() -> Result<()> {
         .write(&mut plain, &vxlan_payload(42, &inner))?;
     // Without a UDP checksum: the fast path.
     plain[40..42].fill(0);
-    let mut tagged = plain.clone();
-    tagged.splice(12..12, [0x81, 0x00, 0x00, 0x07]);
+    let tagged = |tag: [u8; 2]| {
+        let mut frame = plain.clone();
+        frame.splice(12..12, [0x81, 0x00, tag[0], tag[1]]);
+        frame
+    };
+    let in_vlan_7 = tagged([0x00, 0x07]);
+    let by_kernel = || {
+        let labels = [("cause", "outer_priority"), ("direction", "rx")];
+        count(here, "overlay_fallback_packets_total", &labels)
+    };
 
     let before = received(here)?;
     for n in 1..=5 {
-        send_unguarded(peer.netns(), &tagged)?;
+        send_unguarded(peer.netns(), &in_vlan_7)?;
         send_unguarded(peer.netns(), &plain)?;
         until(CONVERGE, || {
             ensure!(
@@ -153,9 +162,18 @@ fn tagged_on_the_underlay() -> Result<()> {
             Ok(())
         })?;
     }
-    ensure!(delivered.stop()? == 5, "a tagged frame was delivered");
+    // Nor is it marked as ours: the kernel may have a device for it.
+    ensure!(by_kernel()? == 0, "a tagged frame was left to the kernel");
     let taken = received(here)? - before;
     ensure!(taken == 5.0, "{taken} frames were taken for ours");
+
+    send_unguarded(peer.netns(), &tagged([0xe0, 0x00]))?;
+    until(CONVERGE, || {
+        ensure!(delivered.received() >= 6, "the priority is not ignored");
+        Ok(())
+    })?;
+    ensure!(delivered.stop()? == 6, "a tagged frame was delivered");
+    ensure!(by_kernel()? == 1, "{} by the kernel", by_kernel()?);
     Ok(())
 }
 
