@@ -66,6 +66,15 @@ fn soon(host: &Host, since: Instant, field: &str, wanted: &Value) -> Result<()> 
     Ok(())
 }
 
+/// Waits until a container's interface has the MTU.
+fn has_mtu(container: &Container, mtu: u16) -> Result<()> {
+    until(CONVERGE, || {
+        let link = container.netns.ip(&["link", "show", "eth0"])?;
+        ensure!(link.contains(&format!("mtu {mtu} ")), "not {mtu}: {link}");
+        Ok(())
+    })
+}
+
 fn problems(host: &Host) -> Result<Vec<String>> {
     let status = host.cli_json(&["status"])?;
     let problems = status["problems"].as_array().context("no problems")?;
@@ -187,11 +196,7 @@ fn jumbo_frames() -> Result<()> {
         soon(host, since, "mtu", &9000.into())?;
     }
     for container in [&pair.one, &pair.two] {
-        until(CONVERGE, || {
-            let link = container.netns.ip(&["link", "show", "eth0"])?;
-            ensure!(link.contains("mtu 8950"), "{link}");
-            Ok(())
-        })?;
+        has_mtu(container, 8950)?;
     }
     // 8950 bytes of IP to the byte.
     let whole = ["-M", "do", "-s", "8922"];
@@ -247,5 +252,6 @@ fn another_mtu() -> Result<()> {
     let status = there.cli_json(&["status"])?;
     ensure!(status["underlay"]["mtu"] == 1400, "{status}");
     ensure!(status["networks"]["blue"]["mtu"] == 1350, "{status}");
+    has_mtu(&pair.two, 1350)?;
     pair.reachable()
 }
