@@ -1,5 +1,7 @@
 //! Checked newtypes for the addresses of an overlay.
 
+use core::cmp::Ordering;
+
 #[cfg(feature = "user")]
 mod text;
 
@@ -52,36 +54,69 @@ impl Vni {
 }
 
 /// An IPv4 or IPv6 address as a map key: 16 bytes in wire order, IPv4 as `::ffff:a.b.c.d`
-/// (RFC 4291, section 2.5.5.2).
+/// (RFC 4291, section 2.5.5.2). In memory these are words: a program would compare and copy bytes one
+/// by one.
 #[repr(transparent)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct IpKey(pub [u8; 16]);
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct IpKey([u32; 4]);
+
+/// The words in front of an IPv4 address.
+const V4: [u32; 3] = [0, 0, u32::from_ne_bytes([0, 0, 0xff, 0xff])];
 
 impl IpKey {
     #[inline(always)]
     pub const fn v4(ip: [u8; 4]) -> Self {
-        let [a, b, c, d] = ip;
-        Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d])
+        Self([V4[0], V4[1], V4[2], u32::from_ne_bytes(ip)])
     }
 
     #[inline(always)]
     pub const fn v6(ip: [u8; 16]) -> Self {
-        Self(ip)
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = ip;
+        Self([
+            u32::from_ne_bytes([a, b, c, d]),
+            u32::from_ne_bytes([e, f, g, h]),
+            u32::from_ne_bytes([i, j, k, l]),
+            u32::from_ne_bytes([m, n, o, p]),
+        ])
+    }
+
+    /// The 16 bytes in wire order.
+    #[inline(always)]
+    pub const fn octets(&self) -> [u8; 16] {
+        let [a, b, c, d] = self.0[0].to_ne_bytes();
+        let [e, f, g, h] = self.0[1].to_ne_bytes();
+        let [i, j, k, l] = self.0[2].to_ne_bytes();
+        let [m, n, o, p] = self.0[3].to_ne_bytes();
+        [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
     }
 
     /// Whether it is an IPv4 address.
     #[inline(always)]
     pub const fn is_v4(&self) -> bool {
-        matches!(self.0, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ..])
+        self.0[0] | self.0[1] == 0 && self.0[2] == V4[2]
     }
 
     /// Whether it is a multicast group: `224.0.0.0/4` (RFC 1112, section 4) or `ff00::/8`
     /// (RFC 4291, section 2.7).
     #[inline(always)]
     pub const fn is_multicast(&self) -> bool {
-        match self.0 {
-            [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, first, ..] => first & 0xf0 == 0xe0,
-            [first, ..] => first == 0xff,
+        if self.is_v4() {
+            self.0[3].to_ne_bytes()[0] & 0xf0 == 0xe0
+        } else {
+            self.0[0].to_ne_bytes()[0] == 0xff
         }
+    }
+}
+
+/// In the order of the addresses.
+impl Ord for IpKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.octets().cmp(&other.octets())
+    }
+}
+
+impl PartialOrd for IpKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }

@@ -98,6 +98,11 @@ fn own_frame<P: Packet + ?Sized>(packet: &P, sender: &Sender<'_>) -> Result<Ethe
     Ok(ethernet)
 }
 
+#[inline(always)]
+fn destination_v6<P: Packet + ?Sized>(packet: &P) -> Option<IpKey> {
+    Some(IpKey::v6(packet.header::<[u8; 16]>(ETH_LEN + 24)?))
+}
+
 /// Whether it is TCP or UDP right behind the IPv6 header, from an address of the endpoint. All else
 /// wants a closer look.
 #[inline(always)]
@@ -116,8 +121,13 @@ fn is_plain_ipv6<P: Packet + ?Sized, T: Tables>(
         return Ok(false);
     }
     if ip.next_hdr == IPPROTO_UDP {
-        let destination = IpKey::v6(ip.dst_addr);
-        source::refuse_vtep(packet, ETH_LEN + IPV6_LEN, destination, sender, tables)?;
+        source::refuse_vtep(
+            packet,
+            ETH_LEN + IPV6_LEN,
+            || destination_v6(packet),
+            sender,
+            tables,
+        )?;
     }
     Ok(true)
 }

@@ -100,7 +100,7 @@ impl From<IpAddr> for IpKey {
 
 impl From<IpKey> for IpAddr {
     fn from(key: IpKey) -> Self {
-        Self::from(key.0).to_canonical()
+        Self::from(key.octets()).to_canonical()
     }
 }
 

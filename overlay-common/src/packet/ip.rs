@@ -138,7 +138,7 @@ pub const fn aged(ip: &Ipv4Hdr) -> [u8; 4] {
 /// (RFC 1812, section 5.3.7; RFC 4291, section 2.5).
 #[inline(always)]
 pub const fn is_routable(destination: &IpKey) -> bool {
-    match destination.0 {
+    match destination.octets() {
         [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, ..] => {
             !(a == 0 || a == 127 || a >= 224 || (a == 169 && b == 254))
         }

@@ -99,9 +99,9 @@ impl Tables for World {
     }
 
     fn allowed(&self, key: &AllowedKey) -> bool {
-        let address = u128::from_be_bytes(key.ip.0);
+        let address = u128::from_be_bytes(key.ip.octets());
         self.allowed.keys().any(|(bits, prefix)| {
-            let differing = address ^ u128::from_be_bytes(prefix.ip.0);
+            let differing = address ^ u128::from_be_bytes(prefix.ip.octets());
             // A prefix of no bits has all of them behind it.
             let outside = differing.checked_shr(128 - bits).unwrap_or(0);
             prefix.ifindex == key.ifindex && outside == 0

@@ -4,7 +4,7 @@
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use super::source::refuse_vtep;
-use super::{Sender, neighbor};
+use super::{Sender, destination_v6, neighbor};
 use crate::DropReason;
 use crate::decide::Tables;
 use crate::net::{IpKey, MacAddr};
@@ -66,7 +66,7 @@ pub(super) fn ipv4<P: Packet + ?Sized, T: Tables>(
         return Err(DropReason::SourceIp);
     }
     if ip.proto == IPPROTO_UDP && !is_later_fragment(&ip) {
-        let destination = IpKey::v4(ip.dst_addr);
+        let destination = || Some(IpKey::v4(packet.header::<[u8; 4]>(ETH_LEN + 16)?));
         refuse_vtep(packet, ETH_LEN + header_len, destination, sender, tables)?;
     }
     Ok(())
@@ -122,7 +122,7 @@ fn ipv6<P: Packet + ?Sized, T: Tables>(
         return Err(DropReason::SourceIp);
     }
     if protocol == IPPROTO_UDP {
-        refuse_vtep(packet, offset, IpKey::v6(ip.dst_addr), sender, tables)?;
+        refuse_vtep(packet, offset, || destination_v6(packet), sender, tables)?;
     }
     Ok(Inspected::Pass)
 }

@@ -41,12 +41,13 @@ impl Sender<'_> {
 }
 
 /// Refuses UDP to the VXLAN port of a VTEP: its receiver could not tell it from this host's own. The UDP
-/// header is at `offset`.
+/// header is at `offset`. The `destination` is asked for only where the port is that one: it is a third of a
+/// program's stack.
 #[inline(always)]
 pub(super) fn refuse_vtep<P: Packet + ?Sized, T: Tables>(
     packet: &P,
     offset: usize,
-    destination: IpKey,
+    destination: impl FnOnce() -> Option<IpKey>,
     sender: &Sender<'_>,
     tables: &T,
 ) -> Result<(), DropReason> {
@@ -54,11 +55,11 @@ pub(super) fn refuse_vtep<P: Packet + ?Sized, T: Tables>(
     let Some(udp) = packet.header::<UdpHdr>(offset) else {
         return Ok(());
     };
-    if u32::from(u16::from_be_bytes(udp.dst)) == vtep.port
-        && (destination == vtep.ip4
-            || destination == vtep.ip6
-            || tables.peer(&destination).is_some())
-    {
+    if u32::from(u16::from_be_bytes(udp.dst)) != vtep.port {
+        return Ok(());
+    }
+    let destination = destination().ok_or(DropReason::Truncated)?;
+    if destination == vtep.ip4 || destination == vtep.ip6 || tables.peer(&destination).is_some() {
         return Err(DropReason::VtepPort);
     }
     Ok(())
