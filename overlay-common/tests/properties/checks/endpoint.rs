@@ -177,7 +177,8 @@ fn may_be_sent(frame: &[u8], ethernet: Ethernet, knobs: &Knobs) {
         Some(LaxNetSlice::Ipv6(ip)) => {
             let source = ip.header().source();
             let group = source == [0; 16] && ethernet.destination.is_multicast();
-            let mapped = knobs.allowed && source.starts_with(&IpKey::v4([10, 9, 0, 0]).0[..14]);
+            let mapped =
+                knobs.allowed && source.starts_with(&IpKey::v4([10, 9, 0, 0]).octets()[..14]);
             let own = source == LOCAL_IP6 || source == ip::link_local(LOCAL);
             assert!(own || group || mapped, "from {source:02x?}");
             if ip.header().next_header() == IpNumber::IPV6_ICMP

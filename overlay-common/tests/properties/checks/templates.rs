@@ -22,7 +22,7 @@ pub static TEMPLATES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     let asked = arp(REMOTE, REMOTE_IP, LOCAL_IP);
     let over6 = tunnelled(true, US, US6, &in6);
     let mut mapped = over6.clone();
-    mapped[22..38].copy_from_slice(&IpKey::v4(PEER).0);
+    mapped[22..38].copy_from_slice(&IpKey::v4(PEER).octets());
     // Congestion on the way, a DSCP inside.
     let mut marked = in4.clone();
     marked[15] = 0xba;

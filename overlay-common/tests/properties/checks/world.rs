@@ -178,7 +178,7 @@ impl Tables for World {
     }
 
     fn allowed(&self, key: &AllowedKey) -> bool {
-        let [head @ .., _, _] = IpKey::v4([ALLOWED[0], ALLOWED[1], 0, 0]).0;
-        self.0.allowed && key.ifindex == IFINDEX && key.ip.0.starts_with(&head)
+        let [head @ .., _, _] = IpKey::v4([ALLOWED[0], ALLOWED[1], 0, 0]).octets();
+        self.0.allowed && key.ifindex == IFINDEX && key.ip.octets().starts_with(&head)
     }
 }
