@@ -1,0 +1,4 @@
+//! Real Docker daemons, one on each host.
+
+mod daemon;
+mod traces;
