@@ -67,8 +67,9 @@ impl FromStr for DockerVersion {
     type Err = anyhow::Error;
 
     fn from_str(name: &str) -> Result<Self> {
+        let known = Self::ALL.map(Self::name);
         let mut all = Self::ALL.into_iter();
         all.find(|version| version.name() == name)
-            .with_context(|| format!("no Docker {name:?} is known here: one of {:?}", Self::ALL))
+            .with_context(|| format!("no Docker {name:?} here, but {}", known.join(", ")))
     }
 }

@@ -1,44 +1,28 @@
 //! Docker as the harness makes it, without a plugin of ours: it works, two know nothing of each
 //! other, and nothing stays.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use tests::docker::{Docker, IMAGE, Options};
+use tests::docker::{Docker, DockerVersion, IMAGE, Options};
 use tests::lab::Lab;
+use tests::packages;
 use tests::process::Daemon;
 use tests::traffic::ping::ping;
 use tests::wait::until;
 use tests::workdir::WorkDir;
 
 use super::traces::{Traces, machine};
+use super::{inspect, run, say, started};
 
 const SOON: Duration = Duration::from_secs(10);
 
 /// Given to a process that is to be killed: where it says what it made.
 const VICTIM_ENV: &str = "OVERLAY_TEST_VICTIM";
-
-fn started(lab: &Lab, host: usize, options: Options) -> Result<Docker> {
-    let docker = Docker::start(&lab.hosts[host], options)?;
-    docker.load_image()?;
-    Ok(docker)
-}
-
-fn run(docker: &Docker, options: &[&str], script: &str) -> Result<String> {
-    docker.cli_ok(&[&["run", "-d"], options, &[IMAGE, "sh", "-c", script]].concat())
-}
-
-/// Runs a command in a new container; what it said.
-fn say(docker: &Docker, options: &[&str], command: &[&str]) -> Result<String> {
-    docker.cli_ok(&[&["run", "--rm"], options, &[IMAGE], command].concat())
-}
-
-fn inspect(docker: &Docker, name: &str, field: &str) -> Result<String> {
-    docker.cli_ok(&["inspect", "-f", &format!("{{{{.{field}}}}}"), name])
-}
 
 fn namespace(path: impl AsRef<Path>) -> Result<PathBuf> {
     let path = path.as_ref();
@@ -202,10 +186,7 @@ fn leaves_nothing() -> Result<()> {
     same(&before, &machine()?)
 }
 
-fn same(
-    before: &std::collections::BTreeSet<String>,
-    after: &std::collections::BTreeSet<String>,
-) -> Result<()> {
+fn same(before: &BTreeSet<String>, after: &BTreeSet<String>) -> Result<()> {
     let changes: Vec<_> = before.symmetric_difference(after).collect();
     ensure!(changes.is_empty(), "the machine has changed: {changes:#?}");
     Ok(())
@@ -230,6 +211,8 @@ fn victim() -> Result<()> {
 
 #[test]
 fn killed_run_is_swept() -> Result<()> {
+    // Not in the victim's time.
+    packages::docker(DockerVersion::from_env()?)?;
     let work = WorkDir::new("victim")?;
     let lab = Lab::switched(1)?;
     let before = machine()?;
