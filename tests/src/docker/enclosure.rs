@@ -5,7 +5,7 @@
 //! of it, and the mounts go with the last process. Nothing has to be found and taken down.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io,
     os::{
         fd::{AsFd as _, AsRawFd as _},
@@ -59,6 +59,10 @@ impl Enclosure {
     /// first process.
     pub(super) fn new(netns: &Netns, plugins: &Path, tini: &Path, work: &WorkDir) -> Result<Self> {
         let ready = work.path().join(READY);
+        // An earlier enclosure's would let programs in before the mounts are made.
+        if ready.exists() {
+            fs::remove_file(&ready).with_context(|| format!("remove {}", ready.display()))?;
+        }
         let mut command = netns.command("unshare")?;
         command
             .args(["--mount", "--propagation", "private"])
@@ -70,7 +74,7 @@ impl Enclosure {
         let log = work.path().join("enclosure.log");
         let mut keeper = Daemon::spawn("the enclosure", command, &log)?;
         keeper.wait_ready(TIMEOUT, || {
-            std::fs::metadata(&ready).with_context(|| format!("find {}", ready.display()))?;
+            fs::metadata(&ready).with_context(|| format!("find {}", ready.display()))?;
             Ok(())
         })?;
         let pid = keeper.pid();
