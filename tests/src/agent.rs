@@ -77,10 +77,10 @@ pub fn command(netns: &Netns) -> Result<Command> {
     Ok(command)
 }
 
-/// What a command of the agent said.
+/// What a command of the agent, or of Docker, said.
 #[derive(Debug, Clone)]
 pub struct CliOutput {
-    /// 0 done, 1 failed, 2 wrong usage.
+    /// Of the agent: 0 done, 1 failed, 2 wrong usage.
     pub code: i32,
     pub stdout: String,
     pub stderr: String,

@@ -1,8 +1,11 @@
-//! One HTTP request from inside a namespace: enough for health checks, metrics and the store.
+//! One HTTP request from inside a namespace, or to a Unix socket: enough for health checks, metrics,
+//! the store and Docker.
 
 use std::{
-    io::{Read as _, Write as _},
+    io::{Read, Write},
     net::{SocketAddr, TcpStream},
+    os::unix::net::UnixStream,
+    path::Path,
     time::Duration,
 };
 
@@ -18,12 +21,7 @@ pub struct Response {
     pub body: String,
 }
 
-/// Sends the request and reads the whole answer.
-///
-/// HTTP/1.0 on purpose: the server then neither keeps the connection nor sends chunks. It may also
-/// answer and close before it has read the body, as Go's does where a handler needs none; the
-/// kernel then resets the connection behind the answer. So the request goes out in one piece, and
-/// an answer that came whole counts, whatever the connection ends with.
+/// Sends the request to a TCP port, from inside a namespace.
 pub fn request(
     from: &Netns,
     server: SocketAddr,
@@ -32,14 +30,40 @@ pub fn request(
     body: &str,
 ) -> Result<Response> {
     let attempted = || format!("{method} http://{server}{path} from {}", from.name());
-    let mut stream = from
-        .run(|| Ok(TcpStream::connect_timeout(&server, TIMEOUT)?))
-        .with_context(attempted)?;
-    stream
-        .set_read_timeout(Some(TIMEOUT))
-        .context("set a read timeout")?;
+    let connect = || {
+        let stream = from.run(|| Ok(TcpStream::connect_timeout(&server, TIMEOUT)?))?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        exchange(stream, &server.to_string(), method, path, body)
+    };
+    connect().with_context(attempted)
+}
+
+/// Sends the request to a Unix socket.
+pub fn request_unix(socket: &Path, method: &str, path: &str, body: &str) -> Result<Response> {
+    let attempted = || format!("{method} {path} at {}", socket.display());
+    let connect = || {
+        let stream = UnixStream::connect(socket)?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        exchange(stream, "localhost", method, path, body)
+    };
+    connect().with_context(attempted)
+}
+
+/// Sends the request and reads the whole answer.
+///
+/// HTTP/1.0 on purpose: the server then neither keeps the connection nor sends chunks. It may also
+/// answer and close before it has read the body, as Go's does where a handler needs none; the
+/// kernel then resets the connection behind the answer. So the request goes out in one piece, and
+/// an answer that came whole counts, whatever the connection ends with.
+fn exchange(
+    mut stream: impl Read + Write,
+    host: &str,
+    method: &str,
+    path: &str,
+    body: &str,
+) -> Result<Response> {
     let message = format!(
-        "{method} {path} HTTP/1.0\r\nHost: {server}\r\nContent-Length: {}\r\n\r\n{body}",
+        "{method} {path} HTTP/1.0\r\nHost: {host}\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
     let mut answer = Vec::new();
@@ -48,8 +72,8 @@ pub fn request(
         .and(stream.read_to_end(&mut answer));
     let answer = String::from_utf8_lossy(&answer);
     match ended {
-        Err(error) if !is_whole(&answer) => Err(error).with_context(attempted),
-        Ok(_) | Err(_) => parse(&answer).with_context(attempted),
+        Err(error) if !is_whole(&answer) => Err(error.into()),
+        Ok(_) | Err(_) => parse(&answer),
     }
 }
 

@@ -9,8 +9,10 @@
 pub mod agent;
 pub mod bpffs;
 pub mod capture;
+pub mod cgroup;
 pub mod command;
 pub mod consul;
+pub mod docker;
 pub mod http;
 pub mod interrupt;
 pub mod kernel_overlay;

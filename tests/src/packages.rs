@@ -15,6 +15,7 @@ use anyhow::{Context as _, Result};
 
 use crate::{
     command::{on_path, output},
+    docker::DockerVersion,
     paths,
 };
 
@@ -51,8 +52,42 @@ pub fn open_vswitch() -> Result<PathBuf> {
     let folder = cache.path.join("openvswitch");
     if !folder.is_dir() {
         eprintln!("fetching openvswitch into {}", cache.path.display());
-        fetch(&OPEN_VSWITCH, Suite::Own, &cache.path, &folder)
+        fetch(&OPEN_VSWITCH.map(own), &cache.path, &folder)
             .context("get Open vSwitch from Debian's packages")?;
+    }
+    Ok(folder)
+}
+
+/// What a Docker host needs beside Docker itself, as old as this machine's C library: the runtime,
+/// an init for containers, `iptables`, and what containers are made of.
+const DOCKER_HOST: [&str; 13] = [
+    "runc",
+    "tini",
+    "iptables",
+    "libip4tc2",
+    "libip6tc2",
+    "libxtables12",
+    "libmnl0",
+    "libnetfilter-conntrack3",
+    "libnfnetlink0",
+    "libnftnl11",
+    "libdevmapper1.02.1",
+    "libseccomp2",
+    "busybox-static",
+];
+
+/// The folder that a Docker is unpacked in, with everything it starts.
+pub fn docker(version: DockerVersion) -> Result<PathBuf> {
+    let cache = Cache::open()?;
+    let folder = cache.path.join(format!("docker-{version}"));
+    if !folder.is_dir() {
+        eprintln!("fetching Docker {version} into {}", cache.path.display());
+        let (suite, packages) = version.packages();
+        let docker = packages.iter().map(|package| (*package, suite));
+        let host = DOCKER_HOST.map(own);
+        let all: Vec<_> = docker.chain(host).collect();
+        fetch(&all, &cache.path, &folder)
+            .with_context(|| format!("get Docker {version} from Debian's packages"))?;
     }
     Ok(folder)
 }
@@ -64,6 +99,13 @@ pub enum Suite {
     Own,
     /// Another release, by its code name, from the same mirror.
     Named(&'static str),
+}
+
+/// A package and where to take it from.
+type Package<'a> = (&'a str, Suite);
+
+fn own(package: &str) -> Package<'_> {
+    (package, Suite::Own)
 }
 
 /// Finds `program`, fetching `package` if it must; `proof` is the argument that makes the
@@ -78,7 +120,7 @@ pub fn program(program: &str, package: &str, suite: Suite, proof: &str) -> Resul
     let path = folder.join("usr/bin").join(program);
     if !path.is_file() {
         eprintln!("fetching {package} into {}", cache.display());
-        fetch(&[package], suite, cache, &folder).with_context(|| {
+        fetch(&[(package, suite)], cache, &folder).with_context(|| {
             format!("get `{program}` from Debian's package {package}; or install it into PATH")
         })?;
         output(Command::new(&path).arg(proof))
@@ -106,13 +148,13 @@ impl Cache {
 }
 
 /// Unpacks beside the final place and renames, so that an interrupted run leaves no half.
-fn fetch(packages: &[&str], suite: Suite, cache: &Path, folder: &Path) -> Result<()> {
+fn fetch(packages: &[Package<'_>], cache: &Path, folder: &Path) -> Result<()> {
     let staging = folder.with_extension("part");
     if staging.exists() {
         fs::remove_dir_all(&staging).with_context(|| format!("remove {}", staging.display()))?;
     }
     let unpacked = staging.join("unpacked");
-    for package in packages {
+    for (package, suite) in packages {
         let download = staging.join(package);
         for path in [&unpacked, &download] {
             fs::create_dir_all(path)

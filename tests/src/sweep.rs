@@ -8,23 +8,26 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::{bpffs, names, netns};
+use crate::{bpffs, cgroup, names, netns};
 
-/// Removes what dead runs left: processes in their namespaces, the namespaces, pins, folders.
+/// Removes what dead runs left: processes in their namespaces, the namespaces, control groups,
+/// pins, folders.
 ///
 /// Runs once per process. A failure is told and not fatal: the leftover of another run does
 /// not stop this one.
 pub fn sweep() {
     static SWEEP: Once = Once::new();
     SWEEP.call_once(|| {
-        for (folder, remove) in [
-            (
-                PathBuf::from(netns::FOLDER),
-                remove_netns as fn(&Path) -> Result<()>,
-            ),
-            (PathBuf::from(bpffs::MOUNT), remove_folder),
-            (std::env::temp_dir(), remove_folder),
-        ] {
+        // Namespaces first: what runs in them uses the rest.
+        let mut places = vec![(
+            PathBuf::from(netns::FOLDER),
+            remove_netns as fn(&Path) -> Result<()>,
+        )];
+        let groups = cgroup::hierarchies().into_iter();
+        places.extend(groups.map(|top| (top, cgroup::remove as _)));
+        places.push((PathBuf::from(bpffs::MOUNT), remove_folder));
+        places.push((std::env::temp_dir(), remove_folder));
+        for (folder, remove) in places {
             for path in leftovers(&folder) {
                 if let Err(error) = remove(&path) {
                     eprintln!("leftover of an earlier run not removed: {error:#}");

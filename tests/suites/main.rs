@@ -7,6 +7,7 @@ mod attach;
 mod conformance;
 mod consul;
 mod datapath;
+mod docker;
 mod families;
 mod faults;
 mod flood;

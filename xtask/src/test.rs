@@ -11,7 +11,13 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use clap::builder::PossibleValuesParser;
-use tests::{agent::BINARY_ENV, interrupt, names::require_root, process::SHOW_LOGS};
+use tests::{
+    agent::BINARY_ENV,
+    docker::{DockerVersion, VERSION_ENV},
+    interrupt,
+    names::require_root,
+    process::SHOW_LOGS,
+};
 
 use self::{runner::run, suites::Selection, tally::Tally};
 use crate::{build, setup, shell::cargo};
@@ -22,6 +28,9 @@ pub(crate) struct Args {
     /// Which; `consul` are those of any suite that have it in their name [default: all]
     #[arg(value_name = "SUITE", value_parser = PossibleValuesParser::new(suites::names()))]
     suites: Vec<String>,
+    /// Which Docker the suite `docker` starts [default: 26.1]
+    #[arg(long, value_name = "VERSION")]
+    docker_version: Option<DockerVersion>,
 }
 
 pub(crate) fn exec(args: &Args) -> Result<ExitCode> {
@@ -39,7 +48,7 @@ pub(crate) fn exec(args: &Args) -> Result<ExitCode> {
     }
     if selection.needs_root() {
         match build::agent(true) {
-            Ok(agent) => run(&mut in_namespaces(&selection, agent), &mut tally)?,
+            Ok(agent) => run(&mut in_namespaces(&selection, agent, args), &mut tally)?,
             Err(error) => {
                 interrupt::check()?;
                 eprintln!("error: no agent to test: {error:#}");
@@ -63,8 +72,11 @@ fn unit() -> Command {
     command
 }
 
-fn in_namespaces(selection: &Selection, agent: PathBuf) -> Command {
+fn in_namespaces(selection: &Selection, agent: PathBuf, args: &Args) -> Command {
     let mut command = cargo();
+    if let Some(version) = args.docker_version {
+        command.env(VERSION_ENV, version.name());
+    }
     command
         .env(BINARY_ENV, agent)
         .env(SHOW_LOGS, "1")
