@@ -116,6 +116,18 @@ pub struct Settings {
         default_missing_value = "true", require_equals = true, value_parser = BoolishValueParser::new()
     )]
     pub log_drops: Option<bool>,
+    /// Serve Docker: network and IPAM driver overlay-ebpf
+    #[arg(
+        long, env = "OVERLAY_DOCKER", action = ArgAction::Set, num_args = 0..=1,
+        default_missing_value = "true", require_equals = true, value_parser = BoolishValueParser::new()
+    )]
+    pub docker: Option<bool>,
+    /// Socket of Docker's API [default: /run/docker.sock]
+    #[arg(long, env = "OVERLAY_DOCKER_SOCKET", value_name = "PATH")]
+    pub docker_socket: Option<PathBuf>,
+    /// Where Docker looks for the sockets of its plugins [default: /run/docker/plugins]
+    #[arg(long, env = "OVERLAY_DOCKER_PLUGINS", value_name = "DIR")]
+    pub docker_plugins: Option<PathBuf>,
     #[arg(skip)]
     run_dir: Option<PathBuf>,
     #[arg(skip)]
@@ -153,6 +165,14 @@ pub struct Config {
     pub node_name: Option<String>,
     pub metrics_addr: SocketAddr,
     pub log_drops: bool,
+    /// Where and how Docker is served, if it is.
+    pub docker: Option<DockerConfig>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DockerConfig {
+    pub socket: PathBuf,
+    pub plugins: PathBuf,
 }
 
 impl Config {
@@ -193,6 +213,22 @@ impl Config {
                 .or(file.metrics_addr)
                 .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9469))),
             log_drops: settings.log_drops.or(file.log_drops).unwrap_or(false),
+            docker: settings
+                .docker
+                .or(file.docker)
+                .unwrap_or(false)
+                .then(|| DockerConfig {
+                    socket: dir(
+                        settings.docker_socket,
+                        file.docker_socket,
+                        "/run/docker.sock",
+                    ),
+                    plugins: dir(
+                        settings.docker_plugins,
+                        file.docker_plugins,
+                        "/run/docker/plugins",
+                    ),
+                }),
         }
     }
 

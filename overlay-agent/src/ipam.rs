@@ -15,7 +15,7 @@ pub use pool::{Family, Pool};
 
 use crate::store::backoff::Attempts;
 use crate::store::client::TxnOp;
-use crate::store::schema::{self, AddressRecord, Nonce, Owner, encode};
+use crate::store::schema::{self, AddressRecord, NodeId, Nonce, Owner, encode};
 use crate::store::{Registry, StoreError};
 
 /// Which address is wanted.
@@ -108,6 +108,69 @@ pub async fn release(
         unknown |= error.is_unknown_outcome();
         attempts.after(error).await?;
     }
+}
+
+/// Gives an address that a host holds to an endpoint there, whatever it was held for. To do so again
+/// changes nothing.
+///
+/// # Errors
+/// When another host holds it, or nobody.
+pub async fn hand_over(
+    registry: &Registry,
+    net: Vni,
+    ip: IpAddr,
+    to: &Owner,
+) -> Result<Lease, IpamError> {
+    let key = registry.keys().address(net, ip);
+    let action = format!("give {ip} to its endpoint");
+    let mut attempts = Attempts::new();
+    loop {
+        let error = match registry.client().get(&key).await {
+            Ok(answer) => {
+                let Some(pair) = answer.value else {
+                    return Err(IpamError::NotHeld(ip));
+                };
+                let found: AddressRecord = schema::decode(&pair)?;
+                if found.is_held_by(to) {
+                    let nonce = found.nonce;
+                    return Ok(Lease { ip, nonce });
+                }
+                if found.node != to.node {
+                    return Err(IpamError::Taken {
+                        ip,
+                        by: Some(found),
+                    });
+                }
+                let record = AddressRecord::claim(to);
+                let write = TxnOp::cas(&key, &encode(&record), pair.modify_index);
+                match registry.client().txn(&action, &[write]).await {
+                    Ok(_) => {
+                        let nonce = record.nonce;
+                        return Ok(Lease { ip, nonce });
+                    }
+                    Err(error) => error,
+                }
+            }
+            Err(error) => error,
+        };
+        attempts.after(error).await?;
+    }
+}
+
+/// The addresses of a network that a host holds, and what for.
+pub async fn held(
+    registry: &Registry,
+    net: Vni,
+    node: NodeId,
+) -> Result<Vec<(IpAddr, AddressRecord)>, StoreError> {
+    let keys = registry.keys();
+    let pairs = registry.client().list(&keys.addresses_of(net)).await?.value;
+    let held = pairs.iter().filter_map(|pair| {
+        let (_, ip) = keys.parse_address(&pair.key).ok()?;
+        let record: AddressRecord = schema::decode(pair).ok()?;
+        (record.node == node).then_some((ip, record))
+    });
+    Ok(held.collect())
 }
 
 async fn exact(
@@ -241,7 +304,7 @@ async fn claim(
 }
 
 /// Who holds an address; `None` when it was freed meanwhile.
-async fn holder(
+pub async fn holder(
     registry: &Registry,
     net: Vni,
     ip: IpAddr,

@@ -5,6 +5,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod datapath;
+pub mod docker;
 pub mod host;
 pub mod ipam;
 pub mod metrics;

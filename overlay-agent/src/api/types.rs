@@ -29,6 +29,9 @@ pub struct NetworkRequest {
     pub flood_rate: Option<u32>,
     pub internal: bool,
     pub vlan: bool,
+    /// Parts of the subnets to give out addresses of.
+    #[serde(default)]
+    pub ranges: Vec<IpNet>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -46,6 +49,8 @@ pub struct Network {
     pub flood_rate: u32,
     pub internal: bool,
     pub vlan: bool,
+    /// Parts of the subnets that addresses are given out of; a subnet without one is given out whole.
+    pub ranges: Vec<IpNet>,
     /// On all hosts.
     pub endpoints: usize,
 }
@@ -86,6 +91,8 @@ pub struct Endpoint {
     pub ip4: Option<Ipv4Addr>,
     pub ip6: Option<Ipv6Addr>,
     pub mac: MacAddr,
+    /// Docker's id of its container.
+    pub container: Option<String>,
     /// What it may send from besides its own addresses.
     pub allow_ips: Vec<IpNet>,
     /// Whether it forwards packets of others.

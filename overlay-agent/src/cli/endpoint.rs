@@ -111,14 +111,23 @@ pub(super) async fn exec(arguments: Arguments, client: &Client) -> Result<()> {
         Action::Ls(format) => {
             let endpoints: Vec<Endpoint> = client.get(&["endpoints"]).await?;
             format.print(&endpoints, |endpoints| {
-                let header = ["ID", "NAME", "NETWORK", "NODE", "IP", "MAC", "STATE"];
+                let header = [
+                    "ID",
+                    "NAME",
+                    "NETWORK",
+                    "NODE",
+                    "IP",
+                    "MAC",
+                    "CONTAINER",
+                    "STATE",
+                ];
                 table(header, endpoints.iter().map(row))
             })
         }
         Action::Inspect { endpoint, format } => {
             let endpoint: Endpoint = client.get(&["endpoints", &endpoint]).await?;
             format.print(&endpoint, |endpoint| {
-                let [_, name, network, node, ip, mac, state] = row(endpoint);
+                let [_, name, network, node, ip, mac, _, state] = row(endpoint);
                 fields([
                     ("id", endpoint.id.clone()),
                     ("name", name),
@@ -127,6 +136,7 @@ pub(super) async fn exec(arguments: Arguments, client: &Client) -> Result<()> {
                     ("node", node),
                     ("ip", ip),
                     ("mac", mac),
+                    ("container", or_dash(endpoint.container.as_ref())),
                     ("allow-ip", joined(&endpoint.allow_ips)),
                     ("forwarding", endpoint.forwarding.to_string()),
                     ("device", or_dash(endpoint.device.as_ref())),
@@ -160,19 +170,25 @@ fn addresses(endpoint: &Endpoint) -> Vec<IpAddr> {
     ip4.chain(endpoint.ip6.map(IpAddr::from)).collect()
 }
 
-fn row(endpoint: &Endpoint) -> [String; 7] {
+/// The first digits of a long id.
+fn short(id: &str) -> String {
+    id.chars().take(12).collect()
+}
+
+fn row(endpoint: &Endpoint) -> [String; 8] {
     let state = match endpoint.state {
         EndpointState::Up => "up",
         EndpointState::Gone => "gone",
         EndpointState::Remote => "remote",
     };
     [
-        endpoint.id.chars().take(12).collect(),
+        short(&endpoint.id),
         endpoint.name.clone(),
         endpoint.network.clone(),
         endpoint.node.clone(),
         joined(&addresses(endpoint)),
         endpoint.mac.to_string(),
+        or_dash(endpoint.container.as_deref().map(short)),
         state.to_owned(),
     ]
 }

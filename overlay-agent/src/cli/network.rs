@@ -55,6 +55,9 @@ struct Create {
     /// Gateway of a subnet, on every host; may be given once for each [default: its first address]
     #[arg(long = "gateway", value_name = "IP")]
     gateways: Vec<IpAddr>,
+    /// Part of a subnet to give out addresses of; may be given once for each [default: all of it]
+    #[arg(long = "ip-range", value_name = "CIDR", value_parser = values::subnet)]
+    ranges: Vec<IpNet>,
     /// Largest IP packet in bytes [default: the underlay's less 50, on each host]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(576..))]
     mtu: Option<u16>,
@@ -86,6 +89,7 @@ pub(super) async fn exec(arguments: Arguments, client: &Client) -> Result<()> {
                 flood_rate: create.flood_rate,
                 internal: create.internal,
                 vlan: create.vlan,
+                ranges: create.ranges,
             };
             let network: Network = client
                 .post(&["networks"], &request)
@@ -123,6 +127,7 @@ pub(super) async fn exec(arguments: Arguments, client: &Client) -> Result<()> {
                     ("subnets", subnets),
                     ("gateway", gateway),
                     ("via MAC", or_dash(network.gateway_mac)),
+                    ("ip-range", joined(&network.ranges)),
                     ("mtu", mtu),
                     ("flood", flood),
                     ("flood rate", network.flood_rate.to_string()),

@@ -21,6 +21,9 @@ impl Agent {
             flood_rate: request.flood_rate,
             internal: request.internal,
             vlan: request.vlan,
+            ranges: request.ranges,
+            reserved: Vec::new(),
+            reservation: None,
         };
         self.refuse_for_underlay(&new)?;
         let made = self.registry.create_network(&new).await?;
@@ -29,8 +32,13 @@ impl Agent {
         Ok(shown_network(&self.state(), &made.name, &made.record))
     }
 
+    /// Waits until a network that was put into the store has come back.
+    pub(crate) async fn echo_network(&self, name: &str) {
+        self.echo(|view| view.networks.contains_key(name)).await;
+    }
+
     /// Refuses what this host's underlay cannot carry. Other hosts report it as a problem.
-    fn refuse_for_underlay(&self, new: &NewNetwork) -> Result<(), AgentError> {
+    pub(crate) fn refuse_for_underlay(&self, new: &NewNetwork) -> Result<(), AgentError> {
         let state = self.state();
         let overhead = network_overhead(new.flood, state.overhead);
         let most = network_mtu(None, state.path_mtu, overhead);
@@ -159,6 +167,7 @@ fn shown_network(state: &State, name: &str, record: &NetworkRecord) -> Network {
         flood_rate: record.flood_rate(),
         internal: record.options.internal,
         vlan: record.options.vlan,
+        ranges: record.options.ranges.clone(),
         endpoints: members.count(),
     }
 }

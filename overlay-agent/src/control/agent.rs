@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use ipnet::IpNet;
 use overlay_common::layout::{PathStats, PeerIndex};
 use overlay_common::net::Vni;
 use tokio::sync::watch;
@@ -16,11 +17,12 @@ use super::view::View;
 use crate::config::Config;
 use crate::datapath::Datapath;
 use crate::datapath::rows::Rows;
+use crate::host::netlink::NetlinkError;
 use crate::host::nexthop::NextHopWatcher;
 use crate::host::underlay::{UnderlayWatcher, Vteps};
 use crate::host::{Netlink, Owner};
 use crate::metrics::SyncMetrics;
-use crate::store::schema::{EndpointId, EndpointRecord, NodeId};
+use crate::store::schema::{EndpointId, EndpointRecord, Network, NetworkRecord, NodeId};
 use crate::store::{Registry, Witness};
 
 /// How long a command waits to see in the store what it has just written there.
@@ -71,6 +73,8 @@ pub(super) struct State {
     pub(super) orphans: Vec<Problem>,
     /// Addresses of endpoints that did not come to be, which the store still has to let go.
     pub(super) uncleared: BTreeMap<EndpointId, Vec<IpAddr>>,
+    /// What is wrong with Docker, where it is served.
+    pub(super) docker: Option<watch::Receiver<Vec<Problem>>>,
     /// Why a folder of the store cannot be followed.
     pub(super) troubles: Vec<watch::Receiver<Option<String>>>,
     /// Why this host is not registered.
@@ -104,6 +108,8 @@ pub(super) struct LocalEndpoint {
     pub(super) seen: bool,
     /// Being removed: no longer in the data path.
     pub(super) leaving: bool,
+    /// When it was made, or taken over.
+    pub(super) since: SystemTime,
 }
 
 impl Agent {
@@ -112,13 +118,58 @@ impl Agent {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Counts the times that the data path was brought in line.
+    pub(crate) fn synced(&self) -> watch::Receiver<u64> {
+        self.synced.subscribe()
+    }
+
+    /// The first network in the store that is like this.
+    pub(crate) fn network_where(
+        &self,
+        is: impl Fn(&str, &NetworkRecord) -> bool,
+    ) -> Option<Network> {
+        let state = self.state();
+        let mut networks = state.view.networks.iter();
+        let (name, record) = networks.find(|(name, record)| is(name, record))?;
+        Some(Network {
+            name: name.clone(),
+            record: record.clone(),
+        })
+    }
+
+    pub(crate) fn networks_in_store(&self) -> BTreeMap<String, NetworkRecord> {
+        self.state().view.networks.clone()
+    }
+
+    /// Subnets of all networks.
+    pub(crate) fn subnets(&self) -> Vec<IpNet> {
+        let state = self.state();
+        let networks = state.view.networks.values();
+        networks
+            .flat_map(|record| record.subnets.iter().copied())
+            .collect()
+    }
+
+    /// Where this host has routes to, but for the default ones.
+    pub(crate) async fn host_routes(&self) -> Result<Vec<IpNet>, NetlinkError> {
+        // By a socket of its own: the kernel dumps one table at a time on each.
+        Netlink::open()?.routes().await
+    }
+
+    /// This host's endpoints and their networks.
+    pub(crate) fn local_ids(&self) -> Vec<(EndpointId, Vni)> {
+        let state = self.state();
+        let locals = state.locals.iter().filter(|(_, local)| !local.leaving);
+        locals.map(|(id, local)| (id.clone(), local.vni)).collect()
+    }
+
     /// Whether the data path has been brought in line with the store since the start.
     pub fn is_synced(&self) -> bool {
         *self.synced.borrow() > 0
     }
 
     /// Refuses before the first sync: nothing is not the same as not known.
-    pub(super) fn require_synced(&self) -> Result<(), AgentError> {
+    pub(crate) fn require_synced(&self) -> Result<(), AgentError> {
         if self.is_synced() {
             return Ok(());
         }
@@ -157,6 +208,12 @@ impl Agent {
             tracing::warn!("the store has not confirmed the last change yet");
         }
     }
+}
+
+/// Name of the container side of an endpoint while it is on the host.
+pub(crate) fn peer_name(id: &EndpointId) -> String {
+    let digits: String = id.as_str().chars().take(12).collect();
+    format!("ovc{digits}")
 }
 
 /// Name of the host side of an endpoint's veth: 14 of the 15 bytes that a device name may have.

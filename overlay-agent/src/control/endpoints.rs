@@ -5,6 +5,7 @@ mod checks;
 mod clear;
 mod find;
 mod fit;
+mod handed;
 mod local;
 mod remote;
 
@@ -18,6 +19,7 @@ use crate::api::types::{At, Endpoint, EndpointRequest};
 use crate::store::schema::{EndpointId, EndpointPath, EndpointRecord, Network};
 pub use addresses::{mac_for, mac_for_v6};
 use addresses::{owner, released};
+pub use handed::Handed;
 
 impl Agent {
     /// Adds an endpoint and returns it once the data path knows it.
@@ -88,7 +90,7 @@ impl Agent {
     }
 
     /// A network; asked for in the store when it is not known here, as it may be a moment old.
-    async fn network(&self, name: &str) -> Result<Network, AgentError> {
+    pub(crate) async fn network(&self, name: &str) -> Result<Network, AgentError> {
         if let Some(record) = self.state().view.networks.get(name).cloned() {
             return Ok(Network {
                 name: name.to_owned(),

@@ -69,6 +69,12 @@ pub enum AgentError {
         /// "name (id) on node".
         by: String,
     },
+    #[error(
+        "{0} was lent to this host for too short a time, or its network was removed: try again"
+    )]
+    LeaseGone(IpAddr),
+    #[error("it has taken too long, and nobody waits for it any more: try again")]
+    TooLate,
     #[error("MAC {mac} of VNI {vni} is taken by endpoint {by}: choose another --mac, or none")]
     MacTaken { mac: MacAddr, vni: Vni, by: String },
     #[error("{0} and {1} are of one family: an endpoint has one address of each")]
@@ -116,6 +122,7 @@ impl AgentError {
             | Self::Ipam(IpamError::Store(_) | IpamError::Unsettled { .. })
             | Self::Store(_)
             | Self::NotSynced { .. }
+            | Self::TooLate
             | Self::NotRegistered(_) => Blame::Store,
             Self::NoNetwork(_)
             | Self::NoEndpoint(_)
@@ -130,6 +137,7 @@ impl AgentError {
             | Self::AmbiguousEndpoint { .. }
             | Self::EndpointExists { .. }
             | Self::IpTaken { .. }
+            | Self::LeaseGone(_)
             | Self::MacTaken { .. }
             | Self::TwoOfAFamily(..)
             | Self::AllowTaken { .. }

@@ -1,7 +1,7 @@
 //! Following the store: what changes there or on the underlay reaches the data path.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -182,6 +182,8 @@ impl Agent {
                 open: false,
                 seen: true,
                 leaving: false,
+                // Of an earlier run.
+                since: SystemTime::UNIX_EPOCH,
             };
             self.state().locals.insert(path.id, local);
         }

@@ -131,10 +131,28 @@ pub enum Problem {
          written again"
     )]
     Uncleared { endpoint: EndpointId, ip: IpAddr },
+    #[error("Docker is not served: {0}")]
+    Docker(String),
+    #[error("network {name} is not the same in Docker: {why}")]
+    DockerNetwork { name: String, why: String },
+    #[error("Docker's endpoint {endpoint}: {why}")]
+    DockerEndpoint { endpoint: String, why: String },
+    #[error(
+        "network {name} is not in Docker: its name is taken there by a network of driver {driver}; remove \
+         that with `docker network rm {name}`"
+    )]
+    DockerNameTaken { name: String, driver: String },
     #[error("the store is not followed, the last state stays: {0}")]
     NotFollowed(String),
     #[error("the data path is behind: {0}")]
     NotApplied(String),
     #[error("this host is not registered: {0}")]
     NotRegistered(String),
+}
+
+impl Problem {
+    /// Whether it is a device that an endpoint has left.
+    pub(super) fn is_of(&self, id: &str) -> bool {
+        matches!(self, Self::Orphan { endpoint, .. } if endpoint == id)
+    }
 }

@@ -18,8 +18,9 @@ use super::desired::OVERHEAD;
 use super::lock::{PinsLock, RunLock};
 use super::{follow, node_id, register};
 use crate::api::server;
-use crate::config::{Config, StoreChoice};
+use crate::config::{Config, DockerConfig, StoreChoice};
 use crate::datapath::{self, Datapath, Paths};
+use crate::docker::{self, Docker};
 use crate::host::nexthop::NextHopWatcher;
 use crate::host::underlay::{self, Underlay, UnderlayWatcher};
 use crate::host::{Netlink, Owner, checks};
@@ -107,6 +108,10 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     };
     let stopped = || shutdown.clone().cancelled_owned();
     let metrics = tokio::spawn(http::serve(metrics_listener, served, stopped()));
+    let _docker_file = match &agent.config.docker {
+        Some(config) => Some(serve_docker(&agent, config, &shutdown)?),
+        None => None,
+    };
     let (api, _api_file) = listen(&agent.config.agent_socket())?;
     let api = tokio::spawn(server::serve(api, Arc::clone(&agent), stopped()));
     let prepared = Arc::new(Notify::new());
@@ -133,6 +138,19 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     metrics.abort();
     api.abort();
     Ok(())
+}
+
+/// The drivers that Docker asks for.
+fn serve_docker(
+    agent: &Arc<Agent>,
+    config: &DockerConfig,
+    shutdown: &CancellationToken,
+) -> Result<docker::SocketFile> {
+    let (plugin, file) = docker::listen(&config.plugins)?;
+    let served = Docker::new(Arc::clone(agent), config.socket.clone());
+    agent.state().docker = Some(served.problems());
+    tokio::spawn(docker::run(served, plugin, shutdown.clone()));
+    Ok(file)
 }
 
 /// What the settings and the chosen underlay say of the data path.

@@ -119,6 +119,11 @@ impl Agent {
 }
 
 impl State {
+    fn of_docker(&self) -> Vec<Problem> {
+        let problems = self.docker.as_ref();
+        problems.map_or_else(Vec::new, |problems| problems.borrow().clone())
+    }
+
     fn all_problems(&self) -> Vec<Problem> {
         let bad = self.view.bad_keys().cloned().map(Problem::BadKey);
         let uncleared = self.uncleared.iter().flat_map(|(endpoint, ips)| {
@@ -134,6 +139,7 @@ impl State {
             .chain(self.unregistered.clone())
             .chain(self.underlay.iter().cloned())
             .chain(uncleared)
+            .chain(self.of_docker())
             .chain(self.orphans.iter().cloned())
             .chain(self.problems.iter().cloned())
             .collect()

@@ -6,7 +6,7 @@ use std::path::Path;
 use ipnet::IpNet;
 use overlay_common::net::MacAddr;
 use rtnetlink::packet_route::address::AddressHeaderFlags;
-use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth};
+use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkMessage};
 use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth};
 use thiserror::Error;
 
@@ -99,6 +99,72 @@ pub async fn create(
     }
 }
 
+/// What to make of an endpoint whose other end somebody else puts into the container.
+#[derive(Clone, Copy, Debug)]
+pub struct LooseEndpoint<'a> {
+    /// Name of the host side.
+    pub device: &'a str,
+    /// The endpoint's id, kept in the host side's alias.
+    pub id: &'a str,
+    /// Name of the container side, on this host until it is moved.
+    pub peer: &'a str,
+    pub mac: MacAddr,
+    /// Largest IP packet in bytes.
+    pub mtu: u32,
+}
+
+/// Makes the pair with both ends on this host, down, and the container's without addresses: whoever
+/// moves it into the container gives it those, and brings it up there. On an error nothing is left.
+pub async fn create_loose(
+    netlink: &Netlink,
+    owner: &Owner,
+    new: &LooseEndpoint<'_>,
+) -> Result<(), EndpointError> {
+    for device in [new.device, new.peer] {
+        if !is_device_name(device) {
+            return Err(EndpointError::Name(device.to_owned()));
+        }
+        if netlink.link(device).await?.is_some() {
+            return Err(EndpointError::DeviceTaken(device.to_owned()));
+        }
+    }
+    if new.mac.is_multicast() || new.mac.is_zero() {
+        return Err(EndpointError::Mac(new.mac));
+    }
+    let container = LinkMessageBuilder::<LinkUnspec>::new()
+        .name(new.peer)
+        .address(new.mac.0.to_vec())
+        .mtu(new.mtu)
+        .build();
+    add_pair(netlink, new.device, new.mtu, container)
+        .await
+        .attempt(|| format!("create veth pair {} and {}", new.device, new.peer))?;
+    let Some(link) = netlink.link(new.device).await? else {
+        return Err(EndpointError::DeviceTaken(new.device.to_owned()));
+    };
+    let alias = owner.endpoint_alias(new.id);
+    if let Err(error) = netlink.mark(link.ifindex, new.device, &alias).await {
+        // Removes both sides. The first error is the one that matters.
+        let _ = netlink.delete_link(link.ifindex).await;
+        return Err(error.into());
+    }
+    Ok(())
+}
+
+async fn add_pair(
+    netlink: &Netlink,
+    device: &str,
+    mtu: u32,
+    container: LinkMessage,
+) -> Result<(), rtnetlink::Error> {
+    let pair = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
+        .name(device)
+        .mtu(mtu::host_side(mtu))
+        .set_info_data(InfoData::Veth(InfoVeth::Peer(container)))
+        .build();
+    netlink.handle.link().add(pair).execute().await
+}
+
 /// Brings the host side up: from now on the container has a carrier.
 pub async fn open(netlink: &Netlink, ifindex: u32, device: &str) -> Result<(), NetlinkError> {
     netlink.set_up(ifindex, device).await
@@ -163,19 +229,16 @@ async fn create_pair(
         .mtu(new.mtu)
         .setns_by_fd(netns.file.as_raw_fd())
         .build();
-    let pair = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
-        .name(new.device)
-        .mtu(mtu::host_side(new.mtu))
-        .set_info_data(InfoData::Veth(InfoVeth::Peer(container)))
-        .build();
-    let added = netlink.handle.link().add(pair).execute().await.attempt(|| {
-        format!(
-            "create veth pair {} and {} in {}",
-            new.device,
-            new.ifname,
-            new.netns.display()
-        )
-    });
+    let added = add_pair(netlink, new.device, new.mtu, container)
+        .await
+        .attempt(|| {
+            format!(
+                "create veth pair {} and {} in {}",
+                new.device,
+                new.ifname,
+                new.netns.display()
+            )
+        });
     match added {
         // The host's name was free a moment ago.
         Err(error) if error.errno() == Some(libc::EEXIST) => {

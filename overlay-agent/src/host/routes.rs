@@ -55,11 +55,24 @@ impl Netlink {
 
     /// Whether the main table has a route to just this prefix.
     async fn has_route(&self, destination: IpNet) -> Result<bool, NetlinkError> {
-        let mut wanted = RouteMessage::default();
-        wanted.header.address_family = match destination {
+        let family = match destination {
             IpNet::V4(_) => AddressFamily::Inet,
             IpNet::V6(_) => AddressFamily::Inet6,
         };
+        Ok(self.main_routes(family).await?.contains(&destination))
+    }
+
+    /// What the main table has routes to, but for the default ones.
+    pub async fn routes(&self) -> Result<Vec<IpNet>, NetlinkError> {
+        let mut routes = self.main_routes(AddressFamily::Inet).await?;
+        routes.extend(self.main_routes(AddressFamily::Inet6).await?);
+        routes.retain(|route| route.prefix_len() != 0);
+        Ok(routes)
+    }
+
+    async fn main_routes(&self, family: AddressFamily) -> Result<Vec<IpNet>, NetlinkError> {
+        let mut wanted = RouteMessage::default();
+        wanted.header.address_family = family;
         let found: Vec<_> = self
             .handle
             .route()
@@ -67,10 +80,9 @@ impl Netlink {
             .execute()
             .try_collect()
             .await
-            .attempt(|| "list the routes of the container".to_owned())?;
-        Ok(found.iter().any(|route| {
-            route.header.table == RouteHeader::RT_TABLE_MAIN && prefix(route) == Some(destination)
-        }))
+            .attempt(|| "list the routes".to_owned())?;
+        let in_main = |route: &&RouteMessage| route.header.table == RouteHeader::RT_TABLE_MAIN;
+        Ok(found.iter().filter(in_main).filter_map(prefix).collect())
     }
 }
 

@@ -23,6 +23,8 @@ pub enum IpamError {
     BroadcastAddress { ip: IpAddr, subnet: IpNet },
     #[error("{0} is the network's gateway")]
     Gateway(IpAddr),
+    #[error("{0} is reserved on the network: no endpoint gets it")]
+    Reserved(IpAddr),
     #[error("{0} is an --allow-ip of an endpoint: choose another, or none for a free one")]
     Allowed(IpAddr),
     #[error("{ip} is taken{}: choose another, or none for a free one", holder(.by.as_ref()))]
@@ -33,6 +35,8 @@ pub enum IpamError {
     },
     #[error("{ip} is not this endpoint's to release: it is held{}", holder(Some(.by)))]
     NotOurs { ip: IpAddr, by: AddressRecord },
+    #[error("{0} is held by nobody: claim it first")]
+    NotHeld(IpAddr),
     #[error("the network has no {family} subnet")]
     NoSubnet { family: Family },
     #[error(

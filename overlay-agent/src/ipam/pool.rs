@@ -40,6 +40,8 @@ impl Family {
 pub struct Pool {
     net: Vni,
     subnets: Vec<IpNet>,
+    /// Where in the subnets addresses that nobody named are taken from.
+    ranges: Vec<IpNet>,
     gateways: Vec<IpAddr>,
     /// What endpoints may send from besides their own addresses.
     allowed: BTreeSet<IpAddr>,
@@ -114,6 +116,11 @@ impl Pool {
         Self {
             net: network.vni,
             subnets: network.subnets.clone(),
+            ranges: network
+                .subnets
+                .iter()
+                .map(|subnet| network.range_of(*subnet))
+                .collect(),
             gateways: network.gateways().collect(),
             allowed: BTreeSet::new(),
         }
@@ -124,6 +131,14 @@ impl Pool {
     #[must_use]
     pub fn without(mut self, allowed: impl IntoIterator<Item = IpAddr>) -> Self {
         self.allowed.extend(allowed);
+        self
+    }
+
+    /// Of one subnet alone.
+    #[must_use]
+    pub fn within(mut self, subnet: IpNet) -> Self {
+        self.subnets.retain(|own| *own == subnet);
+        self.ranges.retain(|range| subnet.contains(range));
         self
     }
 
@@ -163,20 +178,22 @@ impl Pool {
     }
 
     pub(super) fn blocks(&self, family: Family) -> Blocks {
-        let span = |subnet: &IpNet| {
-            let (first, last) = (high(subnet.network()), high(subnet.broadcast()));
+        let span = |range: &IpNet| {
+            let (first, last) = (high(range.network()), high(range.broadcast()));
             (first, last - first + 1)
         };
+        let of_family = |range: &&IpNet| Family::of(range.addr()) == family;
         Blocks {
             family,
-            spans: self.subnets_of(family).iter().map(span).collect(),
+            spans: self.ranges.iter().filter(of_family).map(span).collect(),
         }
     }
 
-    /// The addresses of a block that a host may have and nobody has.
+    /// The addresses of a block that a host may have without naming them and nobody has.
     pub(super) fn free_in(&self, block: Block, taken: &BTreeSet<IpAddr>) -> Vec<IpAddr> {
         block
             .addresses()
+            .filter(|ip| self.ranges.iter().any(|range| range.contains(ip)))
             .filter(|ip| !taken.contains(ip) && self.check(*ip).is_ok())
             .collect()
     }
@@ -196,9 +213,11 @@ mod tests {
     use super::*;
 
     fn pool(subnets: &[&str], gateway: Option<&str>) -> Pool {
+        let subnets: Vec<IpNet> = subnets.iter().map(|s| s.parse().unwrap()).collect();
         Pool {
             net: Vni::new(1).unwrap(),
-            subnets: subnets.iter().map(|s| s.parse().unwrap()).collect(),
+            ranges: subnets.clone(),
+            subnets,
             gateways: gateway.iter().map(|ip| ip.parse().unwrap()).collect(),
             allowed: BTreeSet::new(),
         }
@@ -262,6 +281,23 @@ mod tests {
             ]
         );
         assert!(pool.blocks(Family::V6).is_empty());
+    }
+
+    #[test]
+    fn a_range_bounds_what_nobody_named() {
+        let json = serde_json::json!({
+            "vni": 1, "subnets": ["10.0.0.0/16", "10.1.0.0/30"], "gateway": "10.0.3.1",
+            "options": {"ranges": ["10.0.3.0/30"]},
+        });
+        let pool = Pool::of(&serde_json::from_value(json).unwrap());
+        let texts: Vec<_> = all_free(&pool, Family::V4)
+            .iter()
+            .map(IpAddr::to_string)
+            .collect();
+        // Within its subnet, a range's first and last address are hosts' like the others.
+        let wanted = ["10.0.3.0", "10.0.3.2", "10.0.3.3", "10.1.0.1", "10.1.0.2"];
+        assert_eq!(texts, wanted);
+        pool.check("10.0.7.7".parse().unwrap()).unwrap();
     }
 
     #[test]

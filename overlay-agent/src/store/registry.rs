@@ -8,12 +8,14 @@ mod endpoints;
 mod error;
 mod networks;
 mod nodes;
+mod reserve;
 
 use std::collections::HashMap;
 
 pub use endpoints::EndpointFilter;
 pub use error::RegistryError;
 pub use networks::NewNetwork;
+pub use reserve::Reservation;
 
 use super::backoff::Attempts;
 use super::client::{Client, KvPair, TxnOp};

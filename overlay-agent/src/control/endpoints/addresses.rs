@@ -59,7 +59,7 @@ impl Agent {
     }
 
     /// The same error, with the holder of a taken address by its names.
-    fn name_holder(&self, net: Vni, error: IpamError) -> AgentError {
+    pub(super) fn name_holder(&self, net: Vni, error: IpamError) -> AgentError {
         let (ip, claim) = match error {
             IpamError::Taken {
                 ip,

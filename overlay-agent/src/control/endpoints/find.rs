@@ -88,6 +88,7 @@ impl Agent {
             ip4: record.ip4,
             ip6: record.ip6,
             mac: record.mac,
+            container: record.container.clone(),
             allow_ips: record.allow_ips.clone(),
             forwarding: record.forwards(),
             device: local.map(|local| local.device.clone()),

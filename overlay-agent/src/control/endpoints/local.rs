@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::Path;
+use std::time::SystemTime;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
@@ -22,11 +23,6 @@ impl Agent {
         ifname: &str,
     ) -> Result<(), AgentError> {
         let device = device_name(&path.id);
-        let (path_mtu, overhead) = {
-            let state = self.state();
-            (state.path_mtu, state.overhead)
-        };
-        let overhead = network_overhead(network.record.flood, overhead);
         let addresses = with_prefixes(&network.record, record);
         let routes = routes(&network.record, record);
         let new = NewEndpoint {
@@ -35,15 +31,32 @@ impl Agent {
             netns,
             ifname,
             mac: record.mac,
-            mtu: network_mtu(network.record.mtu, path_mtu, overhead).into(),
+            mtu: self.mtu_on(&network.record),
             addresses: &addresses,
             routes: &routes,
         };
         endpoint::create(&self.netlink, &self.owner, &new).await?;
-        let joined = self.join(path, record, &device).await;
+        self.join_or_undo(path, record, &device).await
+    }
+
+    /// MTU of an endpoint's interface in bytes.
+    pub(super) fn mtu_on(&self, network: &NetworkRecord) -> u32 {
+        let state = self.state();
+        let overhead = network_overhead(network.flood, state.overhead);
+        network_mtu(network.mtu, state.path_mtu, overhead).into()
+    }
+
+    /// Puts a veth that was made into the data path and the store, or removes it again.
+    pub(super) async fn join_or_undo(
+        &self,
+        path: &EndpointPath,
+        record: &EndpointRecord,
+        device: &str,
+    ) -> Result<(), AgentError> {
+        let joined = self.join(path, record, device).await;
         if joined.is_err() {
             self.state().locals.remove(&path.id);
-            if let Err(error) = self.dismantle(&device).await {
+            if let Err(error) = self.dismantle(device).await {
                 let error = format!("{:#}", anyhow::Error::from(error));
                 tracing::warn!("not all of endpoint {} is gone: {error}", path.id);
             }
@@ -70,6 +83,7 @@ impl Agent {
             open: false,
             seen: false,
             leaving: false,
+            since: SystemTime::now(),
         };
         self.state().locals.insert(path.id.clone(), local);
         self.in_data_path(path).await?;
@@ -110,6 +124,14 @@ impl Agent {
     }
 
     pub(super) async fn remove_local(&self, path: &EndpointPath) -> Result<(), AgentError> {
+        let ips = self.take_out(path).await?;
+        self.release_all(path, &ips).await?;
+        self.state().locals.remove(&path.id);
+        Ok(())
+    }
+
+    /// Takes an endpoint out of the store and the data path; the addresses that it had stay held.
+    pub(super) async fn take_out(&self, path: &EndpointPath) -> Result<Vec<IpAddr>, AgentError> {
         self.witness.withdrawn(path);
         self.registry.withdraw_endpoint(path).await?;
         let (device, ips) = {
@@ -130,9 +152,7 @@ impl Agent {
             }
         };
         self.dismantle(&device).await?;
-        self.release_all(path, &ips).await?;
-        self.state().locals.remove(&path.id);
-        Ok(())
+        Ok(ips)
     }
 }
 
@@ -146,7 +166,7 @@ fn with_prefixes(network: &NetworkRecord, record: &EndpointRecord) -> Vec<IpNet>
 
 /// By way of the gateway of an endpoint's subnet: the network's other subnets, and all the rest
 /// unless the network is internal.
-fn routes(network: &NetworkRecord, record: &EndpointRecord) -> Vec<Route> {
+pub(super) fn routes(network: &NetworkRecord, record: &EndpointRecord) -> Vec<Route> {
     let mut routes = Vec::new();
     for ip in record.addresses() {
         let Some(gateway) = network.gateway_of(ip) else {

@@ -115,6 +115,53 @@ impl Registry {
         Ok(())
     }
 
+    /// Changes what is said of an endpoint besides its addresses. `false` when it is not published.
+    ///
+    /// # Errors
+    /// When the addresses are others.
+    pub async fn describe_endpoint(
+        &self,
+        path: &EndpointPath,
+        record: &EndpointRecord,
+    ) -> Result<bool, RegistryError> {
+        rules::check_endpoint(path.net, record)?;
+        let mut attempts = Attempts::new();
+        loop {
+            match self.try_describe(path, record).await {
+                Err(RegistryError::Store(error)) => attempts.after(error).await?,
+                result => return result,
+            }
+        }
+    }
+
+    async fn try_describe(
+        &self,
+        path: &EndpointPath,
+        record: &EndpointRecord,
+    ) -> Result<bool, RegistryError> {
+        let keys = &self.keys;
+        let action = format!("describe the endpoint {}", path.id);
+        let (own, revision) = (keys.endpoint(path), keys.revision(path.net, path.node));
+        let found = self
+            .read_together(&action, &[own.clone(), revision.clone()])
+            .await?;
+        let Some(pair) = found.get(&own) else {
+            return Ok(false);
+        };
+        let published: EndpointRecord = schema::decode(pair)?;
+        if published == *record {
+            return Ok(true);
+        }
+        if (published.ip4, published.ip6) != (record.ip4, record.ip6) {
+            return Err(RegistryError::EndpointExists(path.clone()));
+        }
+        let before = revision_of(&found, &revision)?;
+        let mut ops = vec![TxnOp::cas(&own, &encode(record), pair.modify_index)];
+        ops.extend(self.announce(path, &found, before, before.endpoints));
+        self.client.txn(&action, &ops).await?;
+        Ok(true)
+    }
+
     /// Withdraws an endpoint; its addresses stay held. `false` when it was not published.
     pub async fn withdraw_endpoint(&self, path: &EndpointPath) -> Result<bool, RegistryError> {
         let mut attempts = Attempts::new();

@@ -22,10 +22,10 @@ pub enum RegistryError {
 
     #[error("the network `{0}` exists already: choose another name, or use it: it is on all hosts")]
     NetworkExists(String),
-    #[error(
-        "VNI {vni} is taken by the network `{by}`: choose another --vni, or none for a free one"
-    )]
+    #[error("VNI {vni} is taken by the network {by}: choose another --vni, or none for a free one")]
     VniTaken { vni: Vni, by: String },
+    #[error("no VNI is reserved for the Docker network {0} any more")]
+    NotReserved(String),
     #[error("all VNIs are taken")]
     NoVniLeft,
     #[error("no /16 of 10.64.0.0/10 is left for a network without a subnet; name one")]

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use overlay_common::net::Vni;
 
-use super::{Registry, RegistryError};
+use super::{Registry, RegistryError, Reservation};
 use crate::store::backoff::Attempts;
 use crate::store::client::{KvPair, TxnOp};
 use crate::store::error::StoreError;
@@ -31,6 +31,12 @@ pub struct NewNetwork {
     pub flood_rate: Option<u32>,
     pub internal: bool,
     pub vlan: bool,
+    /// Parts of subnets; see [`NetworkOptions::ranges`].
+    pub ranges: Vec<IpNet>,
+    /// Addresses that no endpoint may have.
+    pub reserved: Vec<IpAddr>,
+    /// What the VNI was reserved for, if it was.
+    pub reservation: Option<Reservation>,
 }
 
 /// How many endpoints an error names.
@@ -39,6 +45,34 @@ const NAMED: usize = 8;
 /// Positions in the transaction that makes a network.
 const OP_VNI: usize = 0;
 const OP_NAME: usize = 1;
+
+impl NewNetwork {
+    /// Whether it can be made with this VNI and the subnets that it names.
+    pub fn check(&self, vni: Vni) -> Result<(), rules::RuleError> {
+        rules::check_network(&self.record(vni, self.subnets.clone()))
+    }
+
+    fn record(&self, vni: Vni, subnets: Vec<IpNet>) -> NetworkRecord {
+        let mut gateways = gateways(&subnets, &self.gateways);
+        NetworkRecord {
+            vni,
+            subnets,
+            gateway: (!gateways.is_empty()).then(|| gateways.remove(0)),
+            mtu: self.mtu,
+            flood: self.flood,
+            options: NetworkOptions {
+                internal: self.internal,
+                vlan: self.vlan,
+                flood_rate: self.flood_rate,
+                gateways,
+                ranges: self.ranges.clone(),
+                docker: self.reservation.as_ref().map(|made| made.docker.clone()),
+                extra: Extra::new(),
+            },
+            extra: Extra::new(),
+        }
+    }
+}
 
 impl Registry {
     /// Makes a network: its record, its VNI, its wake-up keys and its gateways' claims.
@@ -49,6 +83,10 @@ impl Registry {
         rules::check_name(&new.name)?;
         if !new.subnets.is_empty() {
             rules::check_subnets(&new.subnets)?;
+        }
+        let count = new.reserved.len();
+        if count > rules::MAX_RESERVED {
+            return Err(rules::RuleError::TooManyReserved { count }.into());
         }
         let mut attempts = Attempts::new();
         // What may have been written although the answer was lost.
@@ -69,7 +107,7 @@ impl Registry {
         let name = &new.name;
         if let Some(pair) = self.client.get(&self.keys.network(name)).await?.value {
             return match schema::decode(&pair) {
-                Ok(record) if unknown.contains(&record) => Ok(Network {
+                Ok(record) if unknown.contains(&record) || made_as(&record, new) => Ok(Network {
                     name: name.clone(),
                     record,
                 }),
@@ -77,9 +115,15 @@ impl Registry {
                 Err(bad) => Err(bad.into()),
             };
         }
-        let record = self.complete(new).await?;
+        let (record, vni_index) = match &new.reservation {
+            None => (self.complete(new, new.vni).await?, 0),
+            Some(reservation) => {
+                let (vni, index) = self.reserved_vni(reservation).await?;
+                (self.complete(new, Some(vni)).await?, index)
+            }
+        };
         let action = format!("create the network `{name}`");
-        let ops = creation(&self.keys, name, &record);
+        let ops = creation(&self.keys, name, &record, vni_index, &new.reserved);
         let Err(error) = self.client.txn(&action, &ops).await else {
             return Ok(Network {
                 name: name.clone(),
@@ -92,6 +136,7 @@ impl Registry {
         // A VNI of our own choice is chosen again.
         if error.op_failed(OP_VNI)
             && !error.op_failed(OP_NAME)
+            && new.reservation.is_none()
             && let Some(vni) = new.vni
             && let Some(taken) = self.vni_taken(vni).await?
         {
@@ -100,17 +145,27 @@ impl Registry {
         Err(error.into())
     }
 
-    async fn vni_taken(&self, vni: Vni) -> Result<Option<RegistryError>, RegistryError> {
+    pub(super) async fn vni_taken(&self, vni: Vni) -> Result<Option<RegistryError>, RegistryError> {
         let pair = self.client.get(&self.keys.vni(vni)).await?.value;
         Ok(pair.map(|pair| RegistryError::VniTaken {
             vni,
-            by: schema::decode(&pair).unwrap_or_else(|bad| bad.to_string()),
+            by: match Reservation::of(&pair) {
+                Some(_) => "that Docker is making".to_owned(),
+                None => schema::decode(&pair).map_or_else(
+                    |bad| bad.to_string(),
+                    |name: String| format!("`{}`", name.escape_debug()),
+                ),
+            },
         }))
     }
 
     /// Fills in what the user left open.
-    async fn complete(&self, new: &NewNetwork) -> Result<NetworkRecord, RegistryError> {
-        let vni = match new.vni {
+    async fn complete(
+        &self,
+        new: &NewNetwork,
+        vni: Option<Vni>,
+    ) -> Result<NetworkRecord, RegistryError> {
+        let vni = match vni {
             Some(vni) => vni,
             None => self.free_vni().await?,
         };
@@ -123,27 +178,12 @@ impl Registry {
                 .collect();
             own.push(subnets::first_free(&taken).ok_or(RegistryError::NoSubnetLeft)?);
         }
-        let mut gateways = gateways(&own, &new.gateways);
-        let record = NetworkRecord {
-            vni,
-            subnets: own,
-            gateway: (!gateways.is_empty()).then(|| gateways.remove(0)),
-            mtu: new.mtu,
-            flood: new.flood,
-            options: NetworkOptions {
-                internal: new.internal,
-                vlan: new.vlan,
-                flood_rate: new.flood_rate,
-                gateways,
-                extra: Extra::new(),
-            },
-            extra: Extra::new(),
-        };
+        let record = new.record(vni, own);
         rules::check_network(&record)?;
         Ok(record)
     }
 
-    async fn free_vni(&self) -> Result<Vni, RegistryError> {
+    pub(super) async fn free_vni(&self) -> Result<Vni, RegistryError> {
         let keys = self.client.keys(&self.keys.vnis()).await?.value;
         // In the order of the keys, which is that of the numbers.
         let taken = keys.iter().filter_map(|key| self.keys.parse_vni(key).ok());
@@ -249,6 +289,12 @@ impl Registry {
     }
 }
 
+/// Whether a record is of the Docker network that `new` is about.
+fn made_as(record: &NetworkRecord, new: &NewNetwork) -> bool {
+    let made = new.reservation.as_ref().map(|made| &made.docker);
+    made.is_some() && made == record.options.docker.as_ref()
+}
+
 /// Those that were named, and the default ones of the subnets that have none of these.
 fn gateways(all: &[IpNet], named: &[IpAddr]) -> Vec<IpAddr> {
     let open = all
@@ -258,17 +304,31 @@ fn gateways(all: &[IpNet], named: &[IpAddr]) -> Vec<IpAddr> {
     named.iter().copied().chain(defaults).collect()
 }
 
-fn creation(keys: &Keys, name: &str, record: &NetworkRecord) -> Vec<TxnOp> {
+/// `vni_index` is that of the VNI's reservation, 0 without one.
+fn creation(
+    keys: &Keys,
+    name: &str,
+    record: &NetworkRecord,
+    vni_index: u64,
+    reserved: &[IpAddr],
+) -> Vec<TxnOp> {
     let net = record.vni;
     // OP_VNI and OP_NAME.
     let mut ops = vec![
-        TxnOp::cas(keys.vni(net), &encode(&name), 0),
+        TxnOp::cas(keys.vni(net), &encode(&name), vni_index),
         TxnOp::cas(keys.network(name), &encode(record), 0),
     ];
     ops.extend((0..BUCKETS).map(|b| TxnOp::set(keys.hint(net, b), Hint::NONE.as_bytes())));
     ops.extend(record.gateways().map(|gateway| {
         let claim = encode(&AddressRecord::gateway());
         TxnOp::set(keys.address(net, gateway), &claim)
+    }));
+    let kept = reserved
+        .iter()
+        .filter(|ip| !record.gateways().any(|gateway| gateway == **ip));
+    ops.extend(kept.map(|ip| {
+        let claim = encode(&AddressRecord::reserved());
+        TxnOp::set(keys.address(net, *ip), &claim)
     }));
     ops
 }
@@ -338,7 +398,10 @@ mod tests {
         let record: NetworkRecord = serde_json::from_value(json).unwrap();
         rules::check_network(&record).unwrap();
         assert_eq!(record.gateways().count(), rules::MAX_SUBNETS);
-        assert!(creation(&keys, "a", &record).len() <= MAX_TXN_OPS);
+        let reserved: Vec<IpAddr> = (0..rules::MAX_RESERVED)
+            .map(|n| format!("10.0.0.{}", 2 + n).parse().unwrap())
+            .collect();
+        assert!(creation(&keys, "a", &record, 0, &reserved).len() <= MAX_TXN_OPS);
         let pair = KvPair {
             key: keys.network("a"),
             value: Vec::new(),

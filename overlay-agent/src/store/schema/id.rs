@@ -108,6 +108,16 @@ impl EndpointId {
         Self(format!("{:016x}", rand::random::<u64>()))
     }
 
+    /// One that looks like Docker's.
+    pub fn random_of_docker() -> Self {
+        Self(format!("{:064x}", rand::random::<u128>()))
+    }
+
+    /// Whether it is of Docker, or stands for one.
+    pub fn is_of_docker(&self) -> bool {
+        self.0.len() == 64
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

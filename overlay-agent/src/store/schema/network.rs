@@ -46,6 +46,13 @@ pub struct NetworkOptions {
     /// Besides [`NetworkRecord::gateway`]; at most one for each subnet.
     #[serde(default, skip_serializing_if = "is_default")]
     pub gateways: Vec<IpAddr>,
+    /// Where addresses that nobody named are taken from, at most one part of each subnet; a subnet
+    /// without one is taken from as a whole.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub ranges: Vec<IpNet>,
+    /// Id of the Docker network that it was made as, known on the host where that was.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub docker: Option<String>,
     #[serde(flatten)]
     pub extra: Extra,
 }
@@ -73,8 +80,19 @@ impl NetworkRecord {
         self.gateways().find(|gateway| subnet.contains(gateway))
     }
 
+    /// The part of a subnet that addresses are taken from.
+    pub fn range_of(&self, subnet: IpNet) -> IpNet {
+        let ranges = self.options.ranges.iter().copied();
+        let mut inside = ranges.filter(|range| subnet.contains(range));
+        inside.next().unwrap_or(subnet)
+    }
+
     pub fn flood_rate(&self) -> u32 {
         self.options.flood_rate.unwrap_or(DEFAULT_FLOOD_RATE)
+    }
+
+    pub fn has_v4(&self) -> bool {
+        self.subnets.iter().any(|subnet| subnet.addr().is_ipv4())
     }
 
     pub fn has_v6(&self) -> bool {

@@ -86,10 +86,13 @@ impl EndpointRecord {
 /// What stands in [`AddressRecord::endpoint`] for a network's gateway, whose node is all zeros.
 pub const GATEWAY_HOLDER: &str = "gateway";
 
+/// The same for an address that the network keeps from its endpoints.
+pub const RESERVED_HOLDER: &str = "reserved";
+
 /// `addresses/<net>/<address>`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AddressRecord {
-    /// An endpoint id or [`GATEWAY_HOLDER`].
+    /// An endpoint id, [`GATEWAY_HOLDER`] or [`RESERVED_HOLDER`].
     pub endpoint: String,
     pub node: NodeId,
     pub nonce: Nonce,
@@ -100,8 +103,17 @@ pub struct AddressRecord {
 impl AddressRecord {
     /// The claim of a network's gateway, made with the network.
     pub fn gateway() -> Self {
+        Self::nobodys(GATEWAY_HOLDER)
+    }
+
+    /// The claim of an address that no endpoint may have, made with the network.
+    pub fn reserved() -> Self {
+        Self::nobodys(RESERVED_HOLDER)
+    }
+
+    fn nobodys(holder: &str) -> Self {
         Self {
-            endpoint: GATEWAY_HOLDER.to_owned(),
+            endpoint: holder.to_owned(),
             node: NodeId::new(0),
             nonce: Nonce::random(),
             since: unix_now(),

@@ -14,6 +14,8 @@ use super::subnets;
 pub const MAX_NAME: usize = 63;
 /// Fits one transaction next to what else a new network needs.
 pub const MAX_SUBNETS: usize = 16;
+/// Addresses that a network keeps from its endpoints; these fit in, too.
+pub const MAX_RESERVED: usize = 8;
 /// Of one endpoint, besides its own addresses.
 pub const MAX_ALLOW_IPS: usize = 64;
 /// RFC 791: every host takes 576 bytes.
@@ -51,6 +53,12 @@ pub enum RuleError {
     GatewayReserved(IpAddr),
     #[error("gateways {0} and {1} are in one subnet, which needs one")]
     TwoGateways(IpAddr, IpAddr),
+    #[error("range {0} is in none of the network's subnets")]
+    RangeOutside(IpNet),
+    #[error("ranges {0} and {1} are in one subnet, which has one at most")]
+    TwoRanges(IpNet, IpNet),
+    #[error("{count} reserved addresses are too many: a network has at most {MAX_RESERVED}")]
+    TooManyReserved { count: usize },
     #[error("MTU {mtu} is not usable: wanted is {least} to {MAX_MTU}")]
     Mtu { mtu: u16, least: u16 },
     #[error("{0} is not a multicast group")]
@@ -95,6 +103,7 @@ pub fn check_name(name: &str) -> Result<(), RuleError> {
 pub fn check_network(record: &NetworkRecord) -> Result<(), RuleError> {
     check_subnets(&record.subnets)?;
     check_gateways(record)?;
+    check_ranges(record)?;
     if let Some(mtu) = record.mtu {
         let least = least_mtu(&record.subnets);
         if !(least..=MAX_MTU).contains(&mtu) {
@@ -133,6 +142,25 @@ fn check_gateways(record: &NetworkRecord) -> Result<(), RuleError> {
             return Err(RuleError::TwoGateways(*first, gateway));
         }
         seen.push((subnet, gateway));
+    }
+    Ok(())
+}
+
+/// The ranges of a network: in its subnets, one in each at most.
+fn check_ranges(record: &NetworkRecord) -> Result<(), RuleError> {
+    let mut seen: Vec<(IpNet, IpNet)> = Vec::new();
+    for range in &record.options.ranges {
+        if range.addr() != range.network() {
+            return Err(RuleError::HostBits { subnet: *range });
+        }
+        let subnets = record.subnets.iter();
+        let Some(subnet) = subnets.copied().find(|subnet| subnet.contains(range)) else {
+            return Err(RuleError::RangeOutside(*range));
+        };
+        if let Some((_, first)) = seen.iter().find(|(other, _)| *other == subnet) {
+            return Err(RuleError::TwoRanges(*first, *range));
+        }
+        seen.push((subnet, *range));
     }
     Ok(())
 }

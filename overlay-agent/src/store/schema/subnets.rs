@@ -43,7 +43,13 @@ pub fn default_gateway(subnet: &IpNet) -> IpAddr {
 
 /// The first /16 of 10.64.0.0/10 that overlaps none of `taken`.
 pub fn first_free(taken: &[IpNet]) -> Option<IpNet> {
-    (0..DEFAULT_SUBNETS).find_map(|number| {
+    free_from(0, taken)
+}
+
+/// The same, looked for from the /16 number `start` on, round about.
+pub fn free_from(start: u32, taken: &[IpNet]) -> Option<IpNet> {
+    (0..DEFAULT_SUBNETS).find_map(|offset| {
+        let number = start.wrapping_add(offset) % DEFAULT_SUBNETS;
         let address = Ipv4Addr::from_bits(DEFAULT_POOL.to_bits() + (number << 16));
         let candidate = IpNet::V4(Ipv4Net::new(address, 16).ok()?);
         let free = taken.iter().all(|other| !overlap(other, &candidate));

@@ -1,0 +1,293 @@
+//! Endpoints of a container engine: it asks for the addresses first, gives the endpoint its id, and
+//! puts the interface into the container.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant, SystemTime};
+
+use ipnet::IpNet;
+use overlay_common::net::{MacAddr, Vni};
+
+use super::local::routes;
+use super::{addresses, owner, released};
+use crate::api::types::EndpointState;
+use crate::control::agent::{Agent, device_name, peer_name};
+use crate::control::error::AgentError;
+use crate::host::endpoint::{self, LooseEndpoint, Route};
+use crate::ipam::{self, IpamError, Lease, Pool, Want};
+use crate::store::schema::{
+    AddressRecord, EndpointId, EndpointPath, EndpointRecord, GATEWAY_HOLDER, Network, Owner,
+    RESERVED_HOLDER,
+};
+
+/// How long whoever asks for an endpoint waits for it.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// An endpoint to be made for a container engine.
+#[derive(Clone, Debug)]
+pub struct Handed {
+    pub network: Network,
+    pub id: EndpointId,
+    /// Held by this host already.
+    pub ips: Vec<IpAddr>,
+    pub mac: Option<MacAddr>,
+}
+
+impl Agent {
+    /// An address of a subnet for an endpoint that has no id yet. One that this host holds already is
+    /// given again: after a restart an engine asks for those that it has given out.
+    pub(crate) async fn lend(
+        &self,
+        network: &Network,
+        subnet: IpNet,
+        wanted: Option<IpAddr>,
+    ) -> Result<IpAddr, AgentError> {
+        let net = network.record.vni;
+        if let Some(ip) = wanted
+            && self.holds(net, ip).await?
+        {
+            return Ok(ip);
+        }
+        let pool = Pool::of(&network.record)
+            .without(self.allowed_on(net))
+            .within(subnet);
+        let owner = Owner {
+            node: self.node,
+            endpoint: EndpointId::random_of_docker(),
+        };
+        let want = wanted.map_or(Want::Any(ipam::Family::of(subnet.addr())), Want::Address);
+        match ipam::allocate(&self.registry, &pool, want, &owner).await {
+            Ok(lease) => Ok(lease.ip),
+            Err(IpamError::Unsettled { lease, source }) => {
+                let undone = ipam::release(&self.registry, net, lease.ip, &owner, None).await;
+                if let Err(error) = undone {
+                    tracing::warn!("{} may stay taken: {error}", lease.ip);
+                }
+                Err(source.into())
+            }
+            Err(error) => Err(self.name_holder(net, error)),
+        }
+    }
+
+    /// Whether an address is this host's already, by what is known here or, if it is not an endpoint's,
+    /// by the store.
+    async fn holds(&self, net: Vni, ip: IpAddr) -> Result<bool, AgentError> {
+        if self.endpoint_with(net, ip).is_some() {
+            return Ok(true);
+        }
+        let Some(record) = ipam::holder(&self.registry, net, ip).await? else {
+            return Ok(false);
+        };
+        let nobodys = [GATEWAY_HOLDER, RESERVED_HOLDER].contains(&record.endpoint.as_str());
+        Ok(record.node == self.node || nobodys)
+    }
+
+    /// This host's endpoint with an address.
+    fn endpoint_with(&self, net: Vni, ip: IpAddr) -> Option<EndpointId> {
+        let state = self.state();
+        let mut locals = state.locals.iter();
+        let found = locals.find(|(_, local)| {
+            local.vni == net && !local.leaving && local.record.addresses().any(|own| own == ip)
+        });
+        found.map(|(id, _)| id.clone())
+    }
+
+    /// Frees an address unless an endpoint has it.
+    pub(crate) async fn give_back(&self, net: Vni, ip: IpAddr) -> Result<(), AgentError> {
+        if let Some(record) = ipam::holder(&self.registry, net, ip).await? {
+            self.give_back_as(net, ip, &record).await?;
+        }
+        Ok(())
+    }
+
+    /// Frees an address that is held as `record` says, unless an endpoint has it. `false` when it was not.
+    pub(crate) async fn give_back_as(
+        &self,
+        net: Vni,
+        ip: IpAddr,
+        record: &AddressRecord,
+    ) -> Result<bool, AgentError> {
+        let Ok(endpoint) = record.endpoint.parse() else {
+            return Ok(false);
+        };
+        if record.node != self.node || self.endpoint_with(net, ip).is_some() {
+            return Ok(false);
+        }
+        let owner = Owner {
+            node: self.node,
+            endpoint,
+        };
+        let released = ipam::release(&self.registry, net, ip, &owner, Some(record.nonce)).await;
+        let freed = matches!(released, Ok(true));
+        self::released(released)?;
+        Ok(freed)
+    }
+
+    /// Makes an endpoint, its interface still on this host.
+    ///
+    /// # Errors
+    /// Also when it takes too long: then nobody waits for it any more.
+    pub(crate) async fn add_handed(&self, new: &Handed) -> Result<EndpointRecord, AgentError> {
+        let asked = Instant::now();
+        let _one_at_a_time = self.operations.lock().await;
+        self.require_synced()?;
+        self.require_registered().await?;
+        let net = new.network.record.vni;
+        let path = EndpointPath {
+            node: self.node,
+            net,
+            id: new.id.clone(),
+        };
+        for ip in &new.ips {
+            self.refuse_taken(net, *ip, &new.id).await?;
+        }
+        self.refuse_duplicate(&new.network, new.id.as_str(), new.mac)?;
+        let mut leases: Vec<Lease> = Vec::new();
+        for ip in &new.ips {
+            let handed = ipam::hand_over(&self.registry, net, *ip, &owner(&path)).await;
+            leases.push(handed.map_err(|error| self.not_handed(net, *ip, error))?);
+        }
+        if asked.elapsed() > PATIENCE {
+            return Err(AgentError::TooLate);
+        }
+        let record = addresses::record(new.id.to_string(), &leases, new.mac);
+        let device = device_name(&path.id);
+        let loose = LooseEndpoint {
+            device: &device,
+            id: path.id.as_str(),
+            peer: &peer_name(&path.id),
+            mac: record.mac,
+            mtu: self.mtu_on(&new.network.record),
+        };
+        endpoint::create_loose(&self.netlink, &self.owner, &loose).await?;
+        self.join_or_undo(&path, &record, &device).await?;
+        Ok(record)
+    }
+
+    /// Refuses an address that another endpoint of this host has. One whose device is gone gives way: the
+    /// host was started anew, and its engine could not say so.
+    async fn refuse_taken(&self, net: Vni, ip: IpAddr, id: &EndpointId) -> Result<(), AgentError> {
+        let Some(by) = self.endpoint_with(net, ip).filter(|by| by != id) else {
+            return Ok(());
+        };
+        let endpoint = self.endpoint(by.as_str())?;
+        if by.is_of_docker() && endpoint.state == EndpointState::Gone {
+            let path = EndpointPath {
+                node: self.node,
+                net,
+                id: by.clone(),
+            };
+            self.take_out(&path).await?;
+            self.state().locals.remove(&by);
+            return Ok(());
+        }
+        let by = format!("{} ({}) on {}", endpoint.name, endpoint.id, endpoint.node);
+        Err(AgentError::IpTaken { ip, by })
+    }
+
+    /// Why an address that was lent could not be given to its endpoint.
+    fn not_handed(&self, net: Vni, ip: IpAddr, error: IpamError) -> AgentError {
+        match error {
+            IpamError::NotHeld(_) => AgentError::LeaseGone(ip),
+            IpamError::Taken { by: Some(by), .. } if by.endpoint == GATEWAY_HOLDER => {
+                IpamError::Gateway(ip).into()
+            }
+            IpamError::Taken { by: Some(by), .. } if by.endpoint == RESERVED_HOLDER => {
+                IpamError::Reserved(ip).into()
+            }
+            error => self.name_holder(net, error),
+        }
+    }
+
+    /// Whether an endpoint of this host has been there since before a moment.
+    pub(crate) fn is_since(&self, id: &EndpointId, before: SystemTime) -> bool {
+        let state = self.state();
+        state
+            .locals
+            .get(id)
+            .is_some_and(|local| local.since < before)
+    }
+
+    /// By way of the network's gateways to its other subnets. The way out is the engine's.
+    pub(crate) fn inner_routes(&self, network: &Network, record: &EndpointRecord) -> Vec<Route> {
+        let routes = routes(&network.record, record).into_iter();
+        routes
+            .filter(|route| route.destination.prefix_len() != 0)
+            .collect()
+    }
+
+    /// This host's endpoint with an id: its network and what is said of it.
+    pub(crate) fn local_endpoint(&self, id: &EndpointId) -> Option<(Vni, EndpointRecord)> {
+        let state = self.state();
+        let local = state.locals.get(id).filter(|local| !local.leaving)?;
+        Some((local.vni, local.record.clone()))
+    }
+
+    /// Removes an endpoint; its addresses stay held until they are given back. One that is not there
+    /// is no error.
+    pub(crate) async fn remove_handed(&self, net: Vni, id: &EndpointId) -> Result<(), AgentError> {
+        let _one_at_a_time = self.operations.lock().await;
+        self.require_synced()?;
+        let path = EndpointPath {
+            node: self.node,
+            net,
+            id: id.clone(),
+        };
+        self.take_out(&path).await?;
+        self.state().locals.remove(id);
+        // Its MAC is free: the next one may have it.
+        self.echo(|view| !view.endpoints.contains_key(&path)).await;
+        Ok(())
+    }
+
+    /// Removes devices of endpoints that are neither in the store nor anywhere else, by their ids.
+    pub(crate) async fn sweep_devices(
+        &self,
+        is_left: impl Fn(&str) -> bool,
+    ) -> Result<(), AgentError> {
+        let _one_at_a_time = self.operations.lock().await;
+        for (id, link) in endpoint::list(&self.netlink, &self.owner).await? {
+            let known = id
+                .parse()
+                .is_ok_and(|id: EndpointId| self.state().locals.contains_key(&id));
+            if !known && is_left(&id) {
+                tracing::warn!(
+                    device = link.name,
+                    "left of an endpoint that is gone: removing it"
+                );
+                endpoint::remove(&self.netlink, &self.owner, &link.name).await?;
+                self.datapath.lock().await.detach_endpoint(&link.name)?;
+                self.state().orphans.retain(|orphan| !orphan.is_of(&id));
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes name and container of this host's endpoint.
+    pub(crate) async fn describe(
+        &self,
+        id: &EndpointId,
+        name: &str,
+        container: Option<String>,
+    ) -> Result<(), AgentError> {
+        let _one_at_a_time = self.operations.lock().await;
+        let Some((net, mut record)) = self.local_endpoint(id) else {
+            return Ok(());
+        };
+        if record.name == name && record.container == container {
+            return Ok(());
+        }
+        name.clone_into(&mut record.name);
+        record.container = container;
+        let path = EndpointPath {
+            node: self.node,
+            net,
+            id: id.clone(),
+        };
+        if self.registry.describe_endpoint(&path, &record).await?
+            && let Some(local) = self.state().locals.get_mut(id)
+        {
+            local.record = record;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,104 @@
+//! The endpoints of Docker's containers: their names, and what nobody will ever release.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use overlay_common::net::Vni;
+
+use super::Docker;
+use super::engine::{Engine, SeenEndpoint};
+use super::error::DockerError;
+use super::keep::in_full;
+use crate::control::problem::Problem;
+use crate::ipam;
+use crate::store::RegistryError;
+use crate::store::schema::EndpointId;
+
+/// What Docker lists, by its ids.
+type Seen = BTreeMap<String, SeenEndpoint>;
+
+impl Docker {
+    /// Gives endpoints on the networks with these ids the names of their containers. With a moment, removes
+    /// what this host has had since before it and Docker does not know: it could not be released. What fails
+    /// is told, and the rest is done.
+    pub(super) async fn members(
+        &self,
+        engine: &Engine,
+        networks: &[&str],
+        before: Option<SystemTime>,
+        problems: &mut Vec<Problem>,
+    ) -> Result<(), DockerError> {
+        let mut seen = Seen::new();
+        let mut held: BTreeMap<Vni, Vec<IpAddr>> = BTreeMap::new();
+        for id in networks {
+            let Some(endpoints) = engine.endpoints(id).await? else {
+                continue;
+            };
+            if let Some(entry) = self.table.get(id) {
+                let ips = endpoints.iter().flat_map(|one| one.ips.clone());
+                held.entry(entry.vni).or_default().extend(ips);
+            }
+            seen.extend(endpoints.into_iter().map(|one| (one.id.clone(), one)));
+        }
+        let mut tell = |id: &str, done: Result<(), DockerError>| {
+            if let Err(error) = done {
+                let (endpoint, why) = (id.to_owned(), in_full(error));
+                problems.push(Problem::DockerEndpoint { endpoint, why });
+            }
+        };
+        for (id, _) in self.of_docker() {
+            if let Some(one) = seen.get(id.as_str()).filter(|one| !one.name.is_empty()) {
+                let described = self.agent.describe(&id, &one.name, one.container.clone());
+                tell(id.as_str(), described.await.map_err(DockerError::from));
+            }
+        }
+        let Some(before) = before else {
+            return Ok(());
+        };
+        for (id, net) in self.of_docker() {
+            if self.agent.is_since(&id, before) && !seen.contains_key(id.as_str()) {
+                tracing::warn!(endpoint = %id, "Docker does not know it: removing it");
+                let removed = self.agent.remove_handed(net, &id).await;
+                tell(id.as_str(), removed.map_err(DockerError::from));
+            }
+        }
+        let is_left = |id: &str| is_of_docker(id) && !seen.contains_key(id);
+        self.agent.sweep_devices(is_left).await?;
+        for (net, known) in held {
+            tell(&net.to_string(), self.free(net, &known, before).await);
+        }
+        Ok(())
+    }
+
+    /// Frees the addresses of a network that were lent to Docker before a moment and are nobody's.
+    async fn free(
+        &self,
+        net: Vni,
+        known: &[IpAddr],
+        before: SystemTime,
+    ) -> Result<(), DockerError> {
+        let before = before
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        let held = ipam::held(&self.agent.registry, net, self.agent.node).await;
+        for (ip, record) in held.map_err(RegistryError::from)? {
+            // In whole seconds: one of the same second is as old as a start may take by now.
+            let lent = is_of_docker(&record.endpoint) && record.since <= before;
+            if lent && !known.contains(&ip) && self.agent.give_back_as(net, ip, &record).await? {
+                tracing::warn!(%ip, vni = %net, "nobody has it: it is free");
+            }
+        }
+        Ok(())
+    }
+
+    /// This host's endpoints that Docker has made.
+    fn of_docker(&self) -> Vec<(EndpointId, Vni)> {
+        let all = self.agent.local_ids().into_iter();
+        all.filter(|(id, _)| id.is_of_docker()).collect()
+    }
+}
+
+fn is_of_docker(id: &str) -> bool {
+    id.parse().is_ok_and(|id: EndpointId| id.is_of_docker())
+}

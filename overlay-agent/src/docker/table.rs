@@ -1,0 +1,113 @@
+//! Which Docker network is which network of the store. Kept in a file: after a restart of everything
+//! Docker asks by its ids before it can be asked for names.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ipnet::IpNet;
+use overlay_common::net::Vni;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::store::schema::NetworkRecord;
+
+/// By Docker's ids.
+pub(super) type Entries = BTreeMap<String, Entry>;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Entry {
+    pub(super) name: String,
+    pub(super) vni: Vni,
+    pub(super) subnets: Vec<IpNet>,
+    /// Made by this agent, for a network that was there already.
+    pub(super) twin: bool,
+}
+
+impl Entry {
+    pub(super) fn of(name: &str, record: &NetworkRecord, twin: bool) -> Self {
+        Self {
+            name: name.to_owned(),
+            vni: record.vni,
+            subnets: record.subnets.clone(),
+            twin,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Table {
+    file: PathBuf,
+    entries: watch::Sender<Entries>,
+}
+
+impl Table {
+    /// What an earlier run has left; nothing where that cannot be read: Docker tells it again.
+    pub(super) fn load(state_dir: &Path) -> Self {
+        let file = state_dir.join("docker.json");
+        let entries = fs::read(&file)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .unwrap_or_default();
+        Self {
+            file,
+            entries: watch::Sender::new(entries),
+        }
+    }
+
+    pub(super) fn get(&self, id: &str) -> Option<Entry> {
+        self.entries.borrow().get(id).cloned()
+    }
+
+    pub(super) fn all(&self) -> Entries {
+        self.entries.borrow().clone()
+    }
+
+    pub(super) fn subscribe(&self) -> watch::Receiver<Entries> {
+        self.entries.subscribe()
+    }
+
+    pub(super) fn change(&self, change: impl FnOnce(&mut Entries)) {
+        let changed = self.entries.send_if_modified(|entries| {
+            let before = entries.clone();
+            change(entries);
+            *entries != before
+        });
+        if changed && let Err(error) = self.save() {
+            tracing::warn!("cannot keep {}: {error}", self.file.display());
+        }
+    }
+
+    /// Whole or not at all.
+    fn save(&self) -> std::io::Result<()> {
+        let bytes = serde_json::to_vec(&*self.entries.borrow())?;
+        let part = self.file.with_extension("part");
+        fs::write(&part, bytes)?;
+        fs::rename(&part, &self.file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn survives_the_agent() {
+        let folder = tempfile::tempdir().unwrap();
+        let entry = Entry {
+            name: "blue".into(),
+            vni: Vni::new(7).unwrap(),
+            subnets: vec!["10.64.0.0/16".parse().unwrap()],
+            twin: true,
+        };
+        let table = Table::load(folder.path());
+        table.change(|entries| {
+            entries.insert("abc".into(), entry.clone());
+        });
+        assert_eq!(Table::load(folder.path()).get("abc"), Some(entry));
+        table.change(BTreeMap::clear);
+        assert_eq!(Table::load(folder.path()).all(), Entries::new());
+        fs::write(folder.path().join("docker.json"), "{").unwrap();
+        assert_eq!(Table::load(folder.path()).all(), Entries::new());
+    }
+}
