@@ -63,6 +63,39 @@ fn namespace_takes_its_processes_with_it() -> Result<()> {
 }
 
 #[test]
+fn borrowed_namespace_is_given_back() -> Result<()> {
+    let work = WorkDir::new("lender")?;
+    let netns = Netns::new("lender")?;
+    netns.connect("eth0", &netns, "eth1")?;
+    let mut command = netns.command("sleep")?;
+    command.arg("1000");
+    let mut sleeper = Daemon::spawn("the lender", command, &work.path().join("log"))?;
+
+    let lent = format!("/proc/{}/ns/net", sleeper.pid());
+    let borrowed = Netns::borrow("borrowed", Path::new(&lent))?;
+    borrowed.ip(&["link", "show", "dev", "eth1"])?;
+    let place = borrowed.path();
+    drop(borrowed);
+    ensure!(!place.exists());
+    ensure!(sleeper.poll()?.is_none(), "the lender's process has ended");
+    netns.ip(&["link", "show", "dev", "eth1"])?;
+
+    // What is no namespace leaves no name behind.
+    let listed = || -> Result<usize> {
+        let entries = fs::read_dir(tests::netns::FOLDER)?.flatten();
+        let own = Some(std::process::id());
+        let names = entries.map(|entry| entry.file_name());
+        Ok(names
+            .filter(|name| names::owner(&name.to_string_lossy()) == own)
+            .count())
+    };
+    let before = listed()?;
+    let absent = Netns::borrow("absent", &work.path().join("absent"));
+    ensure!(absent.is_err() && listed()? == before);
+    Ok(())
+}
+
+#[test]
 fn names_tell_their_owner() {
     let name = names::unique("a-b");
     assert_eq!(names::owner(&name), Some(std::process::id()));

@@ -32,6 +32,9 @@ pub(super) fn blank(name: &str) -> NewNetwork {
         flood_rate: None,
         internal: false,
         vlan: false,
+        ranges: Vec::new(),
+        reserved: Vec::new(),
+        reservation: None,
     }
 }
 

@@ -1,0 +1,184 @@
+//! Containers as their users start them.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use anyhow::{Context as _, Result, ensure};
+use tests::docker::IMAGE;
+use tests::wait::until;
+
+use super::world::{Dockers, address, idle, inspect, reaches};
+use crate::support::CONVERGE;
+
+/// How many start at once on each host.
+const MANY: usize = 20;
+
+#[test]
+fn many_at_once() -> Result<()> {
+    let all = Dockers::new()?;
+    all.create(1, "blue", &[])?;
+    all.everywhere("blue")?;
+    let names: Vec<_> = (0..MANY).map(|k| format!("c{k}")).collect();
+    std::thread::scope(|scope| {
+        let started: Vec<_> = [1, 2]
+            .into_iter()
+            .flat_map(|n| names.iter().map(move |name| (n, name)))
+            .map(|(n, name)| {
+                let all = &all;
+                scope.spawn(move || {
+                    all.run(n, "blue", name, &["--cap-add", "NET_ADMIN"])
+                        .with_context(|| format!("{name} on host{n}"))
+                })
+            })
+            .collect();
+        for started in started {
+            started.join().map_err(|_| anyhow::anyhow!("panicked"))??;
+        }
+        anyhow::Ok(())
+    })?;
+    let mut ips = BTreeSet::new();
+    for docker in &all.dockers {
+        for name in &names {
+            let ip: Ipv4Addr = address(docker, "blue", name)?.parse()?;
+            ensure!(ips.insert(ip), "{ip} twice");
+        }
+    }
+    let list: Vec<_> = ips.iter().map(ToString::to_string).collect();
+    // Every one of them pings all, and forgets them: the kernel has one table of neighbours for all
+    // namespaces, of 1024 by default, and this machine is all hosts at once.
+    let script = format!(
+        "for ip in {}; do ping -c 1 -W 5 $ip >/dev/null || echo lost $ip; done; ip neigh flush dev eth0 >/dev/null 2>&1",
+        list.join(" ")
+    );
+    for docker in &all.dockers {
+        for name in &names {
+            let said = docker.cli_ok(&["exec", name, "sh", "-c", &script])?;
+            ensure!(said.is_empty(), "{name}: {said}");
+        }
+    }
+    for docker in &all.dockers {
+        let args: Vec<_> = ["rm", "-f"]
+            .into_iter()
+            .chain(names.iter().map(String::as_str))
+            .collect();
+        docker.cli_ok(&args)?;
+    }
+    idle(&all, "blue")
+}
+
+#[test]
+fn as_asked() -> Result<()> {
+    let all = Dockers::new()?;
+    all.create(1, "blue", &["--subnet", "10.50.0.0/24"])?;
+    all.create(2, "red", &["--subnet", "10.51.0.0/24", "--internal"])?;
+    all.everywhere("blue")?;
+    all.everywhere("red")?;
+    let more = [
+        "--ip",
+        "10.50.0.9",
+        "--mac-address",
+        "02:00:00:00:50:09",
+        "-p",
+        "8080:80",
+    ];
+    let ip = all.run(1, "blue", "one", &more)?;
+    ensure!(ip == "10.50.0.9", "{ip}");
+    let said = inspect(all.docker(1), "one")?;
+    let network = &said["NetworkSettings"]["Networks"]["blue"];
+    ensure!(network["MacAddress"] == "02:00:00:00:50:09", "{network}");
+    let link = all
+        .docker(1)
+        .cli_ok(&["exec", "one", "ip", "addr", "show", "eth0"])?;
+    ensure!(
+        link.contains("02:00:00:00:50:09") && link.contains("mtu 1450"),
+        "{link}"
+    );
+    all.run(2, "blue", "two", &[])?;
+    reaches(all.docker(2), "two", "10.50.0.9")?;
+
+    // The way out, and the way in by a published port.
+    let outside = all.world.store_station.ip.to_string();
+    all.world
+        .host(1)
+        .netns()
+        .sysctl("net.ipv4.ip_forward", "1")?;
+    reaches(all.docker(1), "one", &outside)?;
+    all.docker(1).cli_ok(&[
+        "exec",
+        "-d",
+        "one",
+        "sh",
+        "-c",
+        "mkdir /www; echo hi > /www/w; httpd -h /www",
+    ])?;
+    let web = (all.world.host(1).ip(), 8080).into();
+    until(CONVERGE, || {
+        let said = tests::http::get(&all.world.store_station.netns, web, "/w")?;
+        ensure!(said.trim() == "hi", "{said}");
+        Ok(())
+    })?;
+
+    // On two networks; the internal one has no way out.
+    all.docker(1)
+        .cli_ok(&["network", "connect", "red", "one"])?;
+    let red = all.run(2, "red", "inside", &[])?;
+    reaches(all.docker(1), "one", &red)?;
+    let route = all.docker(2).cli_ok(&["exec", "inside", "ip", "route"])?;
+    ensure!(!route.contains("default"), "{route}");
+    all.docker(1)
+        .cli_ok(&["network", "disconnect", "red", "one"])?;
+    reaches(all.docker(2), "two", "10.50.0.9")?;
+
+    // Names and ids as Docker has them, also after a change.
+    all.docker(1).cli_ok(&["rename", "one", "first"])?;
+    let id = said["Id"].as_str().context("no id")?.to_owned();
+    until(CONVERGE, || {
+        let listed = all.world.host(2).cli_json(&["endpoint", "ls"])?;
+        let found = listed.as_array().context("no list")?.iter();
+        let found: Vec<_> = found.filter(|one| one["ip4"] == "10.50.0.9").collect();
+        ensure!(found.len() == 1 && found[0]["name"] == "first", "{listed}");
+        ensure!(found[0]["container"] == id.as_str(), "{listed}");
+        Ok(())
+    })?;
+    all.docker(1).cli_ok(&["rm", "-f", "first"])?;
+    all.docker(2).cli_ok(&["rm", "-f", "two", "inside"])?;
+    all.docker(1).cli_ok(&["network", "rm", "red"])?;
+    all.nowhere("red")?;
+    idle(&all, "blue")
+}
+
+/// The rollback of a start that was refused does not free the owner's address.
+#[test]
+fn a_taken_address_stays_the_owners() -> Result<()> {
+    let all = Dockers::new()?;
+    all.create(1, "blue", &["--subnet", "10.50.0.0/24"])?;
+    all.everywhere("blue")?;
+    all.run(1, "blue", "one", &["--ip", "10.50.0.9"])?;
+    for n in [1, 2] {
+        let args = [
+            "run",
+            "--rm",
+            "--network",
+            "blue",
+            "--ip",
+            "10.50.0.9",
+            IMAGE,
+            "true",
+        ];
+        let said = until(CONVERGE, || {
+            let said = all.docker(n).cli(&args)?;
+            ensure!(said.stderr.contains("taken by endpoint one"), "{said:?}");
+            Ok(said)
+        })?;
+        ensure!(said.code != 0, "{said:?}");
+    }
+    all.run(2, "blue", "two", &[])?;
+    reaches(all.docker(2), "two", "10.50.0.9")?;
+    let vni = crate::support::vni_of(all.world.host(1), "blue")?;
+    let taken = super::store_keys(&all, &format!("addresses/{vni:06x}/"))?;
+    ensure!(
+        taken.iter().any(|key| key.ends_with("/0a320009")),
+        "{taken:?}"
+    );
+    Ok(())
+}

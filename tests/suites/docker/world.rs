@@ -1,0 +1,186 @@
+//! Two hosts with an agent and a Docker each, and a Consul.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use tests::agent::START_TIMEOUT;
+use tests::docker::{Docker, IMAGE, Options};
+use tests::wait::until;
+
+use crate::support::{CONVERGE, StoreKind, World};
+
+/// What our drivers are called.
+pub(super) const DRIVER: &str = "overlay-ebpf";
+
+/// Dropped in this order: Docker's daemons first.
+pub(super) struct Dockers {
+    pub(super) dockers: [Docker; 2],
+    pub(super) world: World,
+}
+
+impl Dockers {
+    pub(super) fn new() -> Result<Self> {
+        Self::with(&Options::default())
+    }
+
+    /// The daemons started with these options.
+    pub(super) fn with(options: &Options) -> Result<Self> {
+        let mut world = World::without_agents(StoreKind::Consul)?;
+        let mut dockers = Vec::new();
+        for n in [1, 2] {
+            let version = tests::docker::DockerVersion::from_env()?;
+            let mut docker = Docker::new(world.host(n), version, options.clone())?;
+            start_agent(&mut world, n, &docker)?;
+            docker.spawn()?;
+            dockers.push(docker);
+        }
+        for docker in &mut dockers {
+            docker.wait_ready(START_TIMEOUT)?;
+            docker.load_image()?;
+        }
+        let dockers = dockers.try_into().ok().context("two daemons")?;
+        Ok(Self { dockers, world })
+    }
+
+    pub(super) fn docker(&self, n: usize) -> &Docker {
+        &self.dockers[n - 1]
+    }
+
+    /// `docker network create` with our drivers.
+    pub(super) fn create(&self, n: usize, name: &str, more: &[&str]) -> Result<()> {
+        let args = ["network", "create", "-d", DRIVER, "--ipam-driver", DRIVER];
+        self.docker(n)
+            .cli_ok(&[&args, more, &[name]].concat())
+            .map(drop)
+    }
+
+    /// A container that sleeps; its address on the network.
+    pub(super) fn run(&self, n: usize, network: &str, name: &str, more: &[&str]) -> Result<String> {
+        let docker = self.docker(n);
+        let args = ["run", "-d", "--init", "--network", network, "--name", name];
+        docker.cli_ok(&[&args, more, &[IMAGE, "sleep", "1000"]].concat())?;
+        address(docker, network, name)
+    }
+
+    /// Waits until both hosts' Docker has the network.
+    pub(super) fn everywhere(&self, name: &str) -> Result<()> {
+        for docker in &self.dockers {
+            until(CONVERGE, || {
+                ensure!(
+                    networks(docker)?.contains(&name.to_owned()),
+                    "{name} is not there"
+                );
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Waits until no host has it, Docker or overlay.
+    pub(super) fn nowhere(&self, name: &str) -> Result<()> {
+        for (n, docker) in [1, 2].into_iter().zip(&self.dockers) {
+            until(CONVERGE, || {
+                ensure!(
+                    !networks(docker)?.contains(&name.to_owned()),
+                    "{name} is in Docker"
+                );
+                let listed = self.world.host(n).cli_json(&["network", "ls"])?;
+                ensure!(
+                    !listed.to_string().contains(&format!("\"{name}\"")),
+                    "{listed}"
+                );
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn start_agent(world: &mut World, n: usize, docker: &Docker) -> Result<()> {
+    spawn_agent(world, n, docker)?;
+    world.host_mut(n).wait_agent_ready(START_TIMEOUT)
+}
+
+/// The same without waiting for it.
+pub(super) fn spawn_agent(world: &mut World, n: usize, docker: &Docker) -> Result<()> {
+    let url = world.store.url();
+    let (socket, plugins) = (docker.socket(), docker.plugins().to_owned());
+    let text = |path: &std::path::Path| path.to_str().map(str::to_owned).context("a path");
+    let (socket, plugins) = (text(&socket)?, text(&plugins)?);
+    let more = [
+        "--docker",
+        "--docker-socket",
+        &socket,
+        "--docker-plugins",
+        &plugins,
+    ];
+    world.host_mut(n).spawn_agent(&url, &more)
+}
+
+/// Names of the networks of our driver.
+pub(super) fn networks(docker: &Docker) -> Result<Vec<String>> {
+    let filter = format!("driver={DRIVER}");
+    let said = docker.cli_ok(&[
+        "network",
+        "ls",
+        "--filter",
+        &filter,
+        "--format",
+        "{{.Name}}",
+    ])?;
+    Ok(said.lines().map(str::to_owned).collect())
+}
+
+/// What Docker says of a container.
+pub(super) fn inspect(docker: &Docker, name: &str) -> Result<Value> {
+    let said: Value = serde_json::from_str(&docker.cli_ok(&["inspect", name])?)?;
+    Ok(said[0].clone())
+}
+
+/// A container's address on a network, by Docker.
+pub(super) fn address(docker: &Docker, network: &str, name: &str) -> Result<String> {
+    let said = inspect(docker, name)?;
+    let address = said["NetworkSettings"]["Networks"][network]["IPAddress"].as_str();
+    address
+        .filter(|address| !address.is_empty())
+        .map(str::to_owned)
+        .with_context(|| format!("{name} has no address on {network}"))
+}
+
+/// Pings from inside a container, none lost.
+pub(super) fn reaches(docker: &Docker, from: &str, to: &str) -> Result<()> {
+    let said = until(CONVERGE, || {
+        docker.cli_ok(&["exec", from, "ping", "-c", "3", "-W", "2", to])
+    })?;
+    ensure!(said.contains(" 0% packet loss"), "{from} to {to}: {said}");
+    Ok(())
+}
+
+/// What Docker has not released is looked for 15 seconds after a failure.
+const SWEPT: Duration = Duration::from_secs(40);
+
+/// Nothing of containers is left on a host or in the store, once those are removed.
+pub(super) fn idle(all: &Dockers, network: &str) -> Result<()> {
+    until(SWEPT, || {
+        for n in [1, 2] {
+            let host = all.world.host(n);
+            let listed = host.cli_json(&["endpoint", "ls"])?;
+            ensure!(listed == serde_json::json!([]), "endpoints: {listed}");
+            let links = host.netns().ip(&["-o", "link"])?;
+            let ours = |line: &&str| {
+                let name = line.split(": ").nth(1).unwrap_or_default();
+                name.starts_with("ov") && name.len() > 8
+            };
+            let left: Vec<_> = links.lines().filter(ours).collect();
+            ensure!(left.is_empty(), "devices on host{n}: {left:?}");
+            let status = host.cli_json(&["status"])?;
+            ensure!(status["problems"] == serde_json::json!([]), "{status}");
+        }
+        let vni = crate::support::vni_of(all.world.host(1), network)?;
+        let taken = super::store_keys(all, &format!("addresses/{vni:06x}/"))?;
+        // The gateway's.
+        ensure!(taken.len() == 1, "addresses: {taken:?}");
+        Ok(())
+    })
+}
