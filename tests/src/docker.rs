@@ -49,7 +49,7 @@ pub struct Docker {
     pub options: Options,
     label: String,
     dockerd: Option<Daemon>,
-    _containerd: Daemon,
+    containerd: Daemon,
     enclosure: Enclosure,
     programs: Programs,
     plugins: PathBuf,
@@ -87,7 +87,7 @@ impl Docker {
             options,
             label,
             dockerd: None,
-            _containerd: containerd,
+            containerd,
             enclosure,
             programs,
             plugins,
@@ -104,7 +104,7 @@ impl Docker {
             .args(["--host", &self.url()?])
             .args(flag("--data-root", &work.join("data")))
             .args(flag("--exec-root", &work.join("exec")))
-            .args(flag("--pidfile", &work.join("dockerd.pid")))
+            .args(flag("--pidfile", &self.pidfile()))
             .args(flag("--containerd", &containerd::socket(&self.work)))
             .args(["--exec-opt", "native.cgroupdriver=cgroupfs"])
             .args(["--cgroup-parent", &self.cgroup.path()])
@@ -143,6 +143,28 @@ impl Docker {
         self.stop()?;
         self.spawn()?;
         self.wait_ready(START_TIMEOUT)
+    }
+
+    /// Ends dockerd, containerd and all containers at once, as a loss of power does. What is on disk is there at
+    /// the next start.
+    pub fn power_off(&mut self, host: &Host) -> Result<()> {
+        self.kill9()?;
+        self.containerd.kill9()?;
+        self.enclosure.end()?;
+        let tini = self.programs.path("usr/bin/tini-static");
+        self.enclosure = Enclosure::new(host.netns(), &self.plugins, &tini, &self.work)?;
+        containerd::forget(&self.work)?;
+        // What a machine keeps in /run.
+        let (pid, state) = (self.pidfile(), self.work.path().join("exec"));
+        fs::remove_file(&pid).with_context(|| format!("remove {}", pid.display()))?;
+        fs::remove_dir_all(&state).with_context(|| format!("remove {}", state.display()))?;
+        self.containerd =
+            containerd::start(&self.label, &self.programs, &self.enclosure, &self.work)?;
+        Ok(())
+    }
+
+    fn pidfile(&self) -> PathBuf {
+        self.work.path().join("dockerd.pid")
     }
 
     /// Where it takes requests.

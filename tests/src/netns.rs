@@ -9,13 +9,16 @@ use std::{
         fd::{AsFd as _, AsRawFd as _},
         unix::process::CommandExt as _,
     },
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     thread,
 };
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use nix::sched::{CloneFlags, setns};
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, setns},
+};
 
 use crate::{
     command::output,
@@ -30,6 +33,8 @@ pub const FOLDER: &str = "/run/netns";
 #[derive(Debug)]
 pub struct Netns {
     name: String,
+    /// Somebody else's, who ends what runs in it.
+    borrowed: bool,
 }
 
 impl Netns {
@@ -39,9 +44,35 @@ impl Netns {
         sweep();
         let name = unique(label);
         output(Command::new("ip").args(["netns", "add", &name]))?;
-        let netns = Self { name };
+        let netns = Self {
+            name,
+            borrowed: false,
+        };
         netns.ip(&["link", "set", "lo", "up"])?;
         Ok(netns)
+    }
+
+    /// Gives a namespace that somebody else made, as a container's `/proc/<pid>/ns/net`, a name
+    /// like those of [`Self::new`]. On drop the name goes, and nothing else.
+    pub fn borrow(label: &str, namespace: &Path) -> Result<Self> {
+        require_root()?;
+        sweep();
+        let this = Self {
+            name: unique(label),
+            borrowed: true,
+        };
+        let place = this.path();
+        File::create_new(&place).with_context(|| format!("create {}", place.display()))?;
+        // Not by mount(8), which looks for what the link says.
+        mount(
+            Some(namespace),
+            &place,
+            None::<&str>,
+            MsFlags::MS_BIND,
+            None::<&str>,
+        )
+        .with_context(|| format!("bind {} to {}", namespace.display(), place.display()))?;
+        Ok(this)
     }
 
     #[must_use]
@@ -141,7 +172,12 @@ impl Netns {
 
 impl Drop for Netns {
     fn drop(&mut self) {
-        if let Err(error) = remove(&self.name) {
+        let removed = if self.borrowed {
+            delete(&self.name)
+        } else {
+            remove(&self.name)
+        };
+        if let Err(error) = removed {
             eprintln!("namespace not removed: {error:#}");
         }
     }
@@ -150,13 +186,19 @@ impl Drop for Netns {
 /// Kills what runs in the namespace and deletes it. Collects nothing: both steps are tried.
 pub(crate) fn remove(name: &str) -> Result<()> {
     let killed = kill_all_in(name);
+    delete(name)?;
+    killed
+}
+
+/// Takes the name away. The namespace lives as long as processes are in it.
+fn delete(name: &str) -> Result<()> {
     // A second Ctrl-C, meant to hurry, must not end the cleaning up.
     output(
         Command::new("ip")
             .process_group(0)
             .args(["netns", "del", name]),
-    )?;
-    killed
+    )
+    .map(drop)
 }
 
 /// Processes in a namespace that only this harness made were started by this harness.

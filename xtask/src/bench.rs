@@ -4,6 +4,7 @@ mod arms;
 mod costs;
 mod measure;
 mod report;
+mod swarm;
 
 use std::{
     collections::BTreeSet,
@@ -37,8 +38,8 @@ pub(crate) struct Args {
     /// Also write the medians to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Only these data paths
-    #[arg(long, value_enum, value_delimiter = ',', ignore_case = true, default_values_t = Arm::value_variants().to_vec())]
+    /// Only these data paths; D needs real Docker, so it is there on request only
+    #[arg(long, value_enum, value_delimiter = ',', ignore_case = true, default_values_t = Arm::DEFAULT)]
     arms: Vec<Arm>,
     /// Only these measurements
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = Metric::value_variants().to_vec())]

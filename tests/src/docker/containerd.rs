@@ -41,3 +41,13 @@ pub(super) fn start(
     })?;
     Ok(containerd)
 }
+
+/// What a start of the machine clears: the state of containers that ran, and the socket.
+pub(super) fn forget(work: &WorkDir) -> Result<()> {
+    let state = work.folder("containerd")?.join("state");
+    if state.exists() {
+        fs::remove_dir_all(&state).with_context(|| format!("remove {}", state.display()))?;
+    }
+    let socket = socket(work);
+    fs::remove_file(&socket).with_context(|| format!("remove {}", socket.display()))
+}

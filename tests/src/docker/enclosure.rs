@@ -14,15 +14,19 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, anyhow};
-use nix::sched::{CloneFlags, setns};
+use anyhow::{Context as _, Result, anyhow, ensure};
+use nix::{
+    sched::{CloneFlags, setns},
+    sys::signal::Signal,
+};
 
 use crate::{netns::Netns, process::Daemon, workdir::WorkDir};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// The file that says that the mounts are made.
 const READY: &str = "enclosed";
@@ -119,6 +123,19 @@ impl Enclosure {
         })
     }
 
+    /// Kills all that runs in it. That is short, so Ctrl-C does not end the waiting: folders and
+    /// control groups can be removed only then.
+    pub(super) fn end(&mut self) -> Result<()> {
+        self.keeper.signal(Signal::SIGTERM)?;
+        let deadline = Instant::now() + TIMEOUT;
+        // The keeper waits for the init, and the kernel lets an init end last.
+        while self.keeper.poll()?.is_none() {
+            ensure!(Instant::now() < deadline, "not within {TIMEOUT:?}");
+            thread::sleep(PAUSE);
+        }
+        Ok(())
+    }
+
     /// Where a path of the inside is, seen from the outside.
     pub(super) fn path(&self, inside: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{inside}", self.keeper.pid()))
@@ -127,8 +144,7 @@ impl Enclosure {
 
 impl Drop for Enclosure {
     fn drop(&mut self) {
-        // The keeper waits for the init, and the kernel lets an init end last.
-        if let Err(error) = self.keeper.stop(TIMEOUT) {
+        if let Err(error) = self.end() {
             eprintln!("Docker's processes may be left: {error:#}");
         }
     }

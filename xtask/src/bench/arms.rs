@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Result, bail, ensure};
 use clap::ValueEnum;
 use tests::{
+    docker::Docker,
     kernel_overlay::KernelOverlay,
     lab::{Host, Lab},
     netns::Netns,
@@ -17,7 +18,9 @@ use tests::{
     wait::until,
 };
 
-const SUBNET: &str = "10.99.0.0/24";
+use super::swarm;
+
+pub(super) const SUBNET: &str = "10.99.0.0/24";
 const IPS: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 99, 0, 11), Ipv4Addr::new(10, 99, 0, 12)];
 const MACS: [&str; 2] = ["02:00:0a:63:00:0b", "02:00:0a:63:00:0c"];
 
@@ -33,16 +36,23 @@ pub(super) enum Arm {
     /// Container to container through the kernel's bridge and vxlan device, as Docker's overlay
     #[value(name = "K")]
     K,
+    /// Container to container through the overlay network of a Docker Swarm; gets Docker's packages
+    #[value(name = "D")]
+    D,
     /// Container to container through this project
     #[value(name = "S")]
     S,
 }
 
 impl Arm {
+    /// Those that need nothing from elsewhere.
+    pub(super) const DEFAULT: [Self; 3] = [Self::B, Self::K, Self::S];
+
     pub(super) fn letter(self) -> &'static str {
         match self {
             Self::B => "B",
             Self::K => "K",
+            Self::D => "D",
             Self::S => "S",
         }
     }
@@ -51,6 +61,7 @@ impl Arm {
         match self {
             Self::B => "B (bare underlay)",
             Self::K => "K (kernel bridge + vxlan)",
+            Self::D => "D (Docker Swarm overlay)",
             Self::S => "S (this project)",
         }
     }
@@ -67,13 +78,22 @@ pub(super) struct Path<'a> {
     pub(super) folder: &'a std::path::Path,
 }
 
+/// Two containers that reach each other. Dropped in this order.
+#[derive(Debug)]
+pub(super) struct Containers {
+    pub(super) ends: [Netns; 2],
+    /// Of the second one.
+    pub(super) address: Ipv4Addr,
+    pub(super) _store: Option<EmbeddedStore>,
+    pub(super) _dockers: Option<[Docker; 2]>,
+}
+
 /// A data path that carries traffic. Dropped in this order: containers first, hosts last.
 #[derive(Debug)]
 pub(super) struct Setup {
     pub(super) arm: Arm,
     /// None where the hosts themselves are the ends.
-    containers: Option<[Netns; 2]>,
-    _store: Option<EmbeddedStore>,
+    containers: Option<Containers>,
     lab: Lab,
     folder: PathBuf,
 }
@@ -82,18 +102,15 @@ impl Setup {
     /// Builds it, and returns once a packet gets through.
     pub(super) fn new(arm: Arm, folder: PathBuf) -> Result<Self> {
         let mut lab = Lab::direct()?;
-        let (containers, store) = match arm {
-            Arm::B => (None, None),
-            Arm::K => (Some(kernel_containers(&mut lab)?), None),
-            Arm::S => {
-                let (containers, store) = our_containers(&mut lab, &folder)?;
-                (Some(containers), Some(store))
-            }
+        let containers = match arm {
+            Arm::B => None,
+            Arm::K => Some(kernel_containers(&lab)?),
+            Arm::D => Some(swarm::containers(hosts(&lab)?)?),
+            Arm::S => Some(our_containers(&mut lab, &folder)?),
         };
         let setup = Self {
             arm,
             containers,
-            _store: store,
             lab,
             folder,
         };
@@ -111,7 +128,11 @@ impl Setup {
     pub(super) fn path(&self) -> Result<Path<'_>> {
         let [one, two] = hosts(&self.lab)?;
         let (from, to, address) = match &self.containers {
-            Some([from, to]) => (from, to, IPS[1]),
+            Some(Containers {
+                ends: [from, to],
+                address,
+                ..
+            }) => (from, to, *address),
             None => (one.netns(), two.netns(), two.ip()),
         };
         Ok(Path {
@@ -130,14 +151,14 @@ fn hosts(lab: &Lab) -> Result<[&Host; 2]> {
     }
 }
 
-fn kernel_containers(lab: &mut Lab) -> Result<[Netns; 2]> {
+fn kernel_containers(lab: &Lab) -> Result<Containers> {
     const VNI: u32 = 99;
     let [one, two] = hosts(lab)?;
     let (mut overlay1, mut overlay2) = (
         KernelOverlay::new(&one.station, VNI)?,
         KernelOverlay::new(&two.station, VNI)?,
     );
-    let containers = [
+    let ends = [
         overlay1.container(IPS[0], MACS[0])?,
         overlay2.container(IPS[1], MACS[1])?,
     ];
@@ -147,11 +168,16 @@ fn kernel_containers(lab: &mut Lab) -> Result<[Netns; 2]> {
     for mac in [MACS[0], FLOOD] {
         overlay2.remote(mac, one.ip())?;
     }
-    Ok(containers)
+    Ok(Containers {
+        ends,
+        address: IPS[1],
+        _store: None,
+        _dockers: None,
+    })
 }
 
 /// Through the command line, as everybody does it. The store runs on the first host.
-fn our_containers(lab: &mut Lab, folder: &std::path::Path) -> Result<([Netns; 2], EmbeddedStore)> {
+fn our_containers(lab: &mut Lab, folder: &std::path::Path) -> Result<Containers> {
     const NETWORK: &str = "bench";
     let (one, two) = lab.pair()?;
     let store = EmbeddedStore::start(one.netns(), one.ip().into(), folder)?;
@@ -159,13 +185,18 @@ fn our_containers(lab: &mut Lab, folder: &std::path::Path) -> Result<([Netns; 2]
         host.start_agent(&store.url())?;
     }
     one.cli_ok(&["network", "create", NETWORK, "--subnet", SUBNET])?;
-    let containers = [one.container("c1")?, two.container("c2")?];
-    for ((host, container), ip) in [one, two].into_iter().zip(&containers).zip(IPS) {
+    let ends = [one.container("c1")?, two.container("c2")?];
+    for ((host, container), ip) in [one, two].into_iter().zip(&ends).zip(IPS) {
         let ip = ip.to_string();
         // The other host sees the network a moment after it was created.
         until(Duration::from_secs(15), || {
             host.add_endpoint(NETWORK, container, &["--ip", &ip])
         })?;
     }
-    Ok((containers, store))
+    Ok(Containers {
+        ends,
+        address: IPS[1],
+        _store: Some(store),
+        _dockers: None,
+    })
 }

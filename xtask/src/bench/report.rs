@@ -1,6 +1,9 @@
 //! Medians, as a table and as JSON.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use serde_json::{Value, json};
 
@@ -8,6 +11,9 @@ use super::{arms::Arm, measure::Metric};
 
 /// Super-packets cross the underlay whole, as over a NIC with segmentation offload.
 const LINK: &str = "offload";
+
+/// What this project is compared with.
+const YARDSTICKS: [Arm; 2] = [Arm::K, Arm::D];
 
 /// All values measured so far.
 #[derive(Debug, Default)]
@@ -40,40 +46,60 @@ impl Report {
             .collect();
         json!({ "rows": rows })
     }
+
+    /// The usual ones, measured or not, and what else was measured.
+    fn columns(&self) -> Vec<Arm> {
+        let measured = self.values.values().flat_map(BTreeMap::keys).copied();
+        let all: BTreeSet<Arm> = Arm::DEFAULT.into_iter().chain(measured).collect();
+        all.into_iter().collect()
+    }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let columns = self.columns();
+        let yardsticks = YARDSTICKS.into_iter().filter(|arm| columns.contains(arm));
         write!(f, "{:<28}", "medians")?;
-        for arm in [Arm::B, Arm::K, Arm::S] {
+        for arm in &columns {
             write!(f, "{:>10}", arm.letter())?;
         }
-        writeln!(f, "   S against K")?;
+        for arm in yardsticks.clone() {
+            write!(f, "{:>20}", format!("S against {}", arm.letter()))?;
+        }
+        writeln!(f)?;
         for (metric, arms) in &self.values {
             write!(f, "{:<28}", metric.title())?;
             let of = |arm| arms.get(&arm).map(|values| median(values));
-            for arm in [Arm::B, Arm::K, Arm::S] {
+            for &arm in &columns {
                 match of(arm) {
                     Some(value) => write!(f, "{value:>10.2}")?,
                     None => write!(f, "{:>10}", "-")?,
                 }
             }
-            if let (Some(kernel), Some(ours)) = (of(Arm::K), of(Arm::S)) {
-                let better = if metric.is_cost() {
-                    ours < kernel
-                } else {
-                    ours > kernel
+            for arm in yardsticks.clone() {
+                let said = match (of(arm), of(Arm::S)) {
+                    (Some(other), Some(ours)) => compared(*metric, ours, other),
+                    _ => "-".to_owned(),
                 };
-                let verdict = if better { "better" } else { "not better" };
-                write!(f, "   {:.2} ({verdict})", ours / kernel)?;
+                write!(f, "{said:>20}")?;
             }
             writeln!(f)?;
         }
-        for arm in [Arm::B, Arm::K, Arm::S] {
+        for arm in columns {
             writeln!(f, "{}", arm.title())?;
         }
         Ok(())
     }
+}
+
+fn compared(metric: Metric, ours: f64, other: f64) -> String {
+    let better = if metric.is_cost() {
+        ours < other
+    } else {
+        ours > other
+    };
+    let verdict = if better { "better" } else { "not better" };
+    format!("{:.2} ({verdict})", ours / other)
 }
 
 /// Of no values: NaN, which JSON writes as null.
@@ -115,5 +141,18 @@ mod tests {
             r#"{"rows":[{"link":"offload","median":{"B":9.0,"K":15.0,"S":11.5},"metric":"tcp_rtt_us"}]}"#
         );
         assert!(report.to_string().contains("0.77 (better)"), "{report}");
+        assert!(!report.to_string().contains("S against D"), "{report}");
+    }
+
+    #[test]
+    fn docker_is_there_if_measured() {
+        let mut report = Report::default();
+        for (arm, value) in [(Arm::K, 10.0), (Arm::D, 20.0), (Arm::S, 15.0)] {
+            report.add(Metric::Udp64Kpps, arm, value);
+        }
+        let text = report.to_string();
+        assert!(text.contains("S against K         S against D"), "{text}");
+        assert!(text.contains("1.50 (better)   0.75 (not better)"), "{text}");
+        assert!(report.json().to_string().contains(r#""D":20.0"#), "{text}");
     }
 }
