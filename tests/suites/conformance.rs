@@ -1,6 +1,7 @@
 //! What the agent needs of its store. The same cases run against a real Consul and against the
 //! embedded store, so that one client and one code path are enough.
 
+mod engine;
 mod faults;
 mod ipam;
 mod kv;
@@ -126,6 +127,7 @@ fn run_all(store_url: &str) -> Result<()> {
         nodes::CASES,
         publish::CASES,
         ipam::CASES,
+        engine::CASES,
         watch::CASES,
         faults::CASES,
     ];

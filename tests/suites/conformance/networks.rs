@@ -137,7 +137,7 @@ async fn names_and_vnis_are_taken_once(at: &Place) -> Result<()> {
     };
     let error = at.registry.create_network(&red).await.refused()?;
     ensure!(
-        matches!(&error, RegistryError::VniTaken { by, .. } if by == "blue"),
+        matches!(&error, RegistryError::VniTaken { by, .. } if by == "`blue`"),
         "{error:?}"
     );
     ensure!(

@@ -63,7 +63,7 @@ impl<'a> Net<'a> {
     }
 
     /// An endpoint with a claimed address.
-    async fn claimed(&self, node: NodeId) -> Result<(EndpointPath, EndpointRecord)> {
+    pub(super) async fn claimed(&self, node: NodeId) -> Result<(EndpointPath, EndpointRecord)> {
         let owner = owner(node);
         let lease = ipam::allocate(&self.at.registry, &self.pool, self.any(), &owner).await?;
         let std::net::IpAddr::V4(ip4) = lease.ip else {
