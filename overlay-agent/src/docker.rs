@@ -21,6 +21,7 @@ mod table;
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
@@ -60,6 +61,9 @@ pub struct Docker {
     unreleased: Mutex<Option<(SystemTime, SystemTime)>>,
     /// Something has to be done.
     wake: Notify,
+    /// Whether the store has been waited for in vain: at its start Docker asks for each endpoint, one after
+    /// the other.
+    in_vain: AtomicBool,
     /// Networks that were removed here and are in use elsewhere, since when.
     kept: Mutex<Vec<(Problem, Instant)>>,
     problems: watch::Sender<Vec<Problem>>,
@@ -73,6 +77,7 @@ impl Docker {
             socket,
             making: Mutex::default(),
             unreleased: Mutex::default(),
+            in_vain: AtomicBool::new(false),
             kept: Mutex::default(),
             wake: Notify::new(),
             problems: watch::Sender::default(),
@@ -142,6 +147,11 @@ impl Docker {
         &self,
         there: impl Fn() -> Option<Network>,
     ) -> Result<Network, DockerError> {
+        if self.agent.is_synced() {
+            self.in_vain.store(false, Ordering::Relaxed);
+        } else if self.in_vain.load(Ordering::Relaxed) {
+            self.agent.require_synced()?;
+        }
         let (mut known, mut synced) = (self.table.subscribe(), self.agent.synced());
         let wait = async {
             loop {
@@ -160,7 +170,9 @@ impl Docker {
         if let Ok(network) = tokio::time::timeout(ipam::PENDING, wait).await {
             return Ok(network);
         }
-        self.agent.require_synced()?;
+        let known = self.agent.require_synced();
+        self.in_vain.store(known.is_err(), Ordering::Relaxed);
+        known?;
         Err(DockerError::NoNetwork)
     }
 }

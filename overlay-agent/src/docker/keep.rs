@@ -106,9 +106,9 @@ async fn compare(
     problems: &mut Vec<Problem>,
 ) -> Result<(), DockerError> {
     let store = docker.agent.networks_in_store();
-    let pending = pending(docker, &store, engine, due.is_some()).await?;
-    // After those: what is reserved is listed, or is being made.
     let seen = engine.networks().await?;
+    // After the list: what is on it has been reserved before.
+    let pending = pending(docker, &store, &seen, due.is_some()).await?;
     let steps = plan(&store, &seen, &pending);
     docker.table.change(|entries| {
         entries.retain(|id, _| seen.iter().any(|network| network.id == *id));
@@ -128,10 +128,9 @@ async fn compare(
 async fn pending(
     docker: &Docker,
     store: &BTreeMap<String, NetworkRecord>,
-    engine: &Engine,
+    seen: &[Seen],
     due: bool,
 ) -> Result<BTreeSet<String>, DockerError> {
-    let seen = engine.networks().await?;
     let unknown = |seen: &Seen| {
         let known = store.get(&seen.name);
         let made = known.and_then(|record| record.options.docker.as_ref());
@@ -200,6 +199,7 @@ async fn remove(docker: &Docker, engine: &Engine, id: &str, name: &str) -> Resul
     if made.any(|network| network.record.options.docker.as_deref() == Some(id)) {
         return Ok(());
     }
+    // Its name is another's by now, or it stands for what was removed.
     // What Docker then says of it is no user's word.
     docker.table.change(|entries| {
         entries.remove(id);
