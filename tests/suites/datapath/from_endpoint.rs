@@ -21,8 +21,7 @@ fn classify(programs: &Programs, case: &Case) -> Run {
 }
 
 /// Runs one frame and splits what came out into source port, outer headers and inner frame.
-fn encapsulate(frame: &[u8]) -> (u16, Vec<u8>, Vec<u8>) {
-    let programs = Programs::load();
+fn encapsulate(programs: &Programs, frame: &[u8]) -> (u16, Vec<u8>, Vec<u8>) {
     let run = programs.classify(FROM_ENDPOINT, frame, 0);
     assert_eq!(run.verdict, REDIRECT);
     let (outer, inner) = run.frame.split_at(OUTER_LEN);
@@ -53,6 +52,7 @@ fn expected_outer(destination: [u8; 4], next_hop: MacAddr, port: u16, inner: &[u
 
 #[test]
 fn encapsulates() {
+    let programs = Programs::load();
     for (what, inner, destination, next_hop) in [
         ("UDP", udp(A, B, 100), PEER1_IP, NEXT_HOP),
         ("TCP", tcp(A, B, 1400), PEER1_IP, NEXT_HOP),
@@ -70,7 +70,7 @@ fn encapsulates() {
             MacAddr::default(),
         ),
     ] {
-        let (port, outer, after) = encapsulate(&inner);
+        let (port, outer, after) = encapsulate(&programs, &inner);
         assert!(port >= 49152, "{what}: source port {port}");
         assert_eq!(after, inner, "{what}");
         let whole = [outer, after].concat();
@@ -92,14 +92,15 @@ fn counts_what_it_sends() {
 
 #[test]
 fn source_port_follows_the_flow() {
+    let programs = Programs::load();
     let mut ports = std::collections::BTreeSet::new();
     for flow in 0..32u8 {
         let mut frame = udp(A, B, 100);
         frame[34] = flow;
-        let (first, ..) = encapsulate(&frame);
+        let (first, ..) = encapsulate(&programs, &frame);
         // The payload is no part of the flow.
         *frame.last_mut().unwrap() ^= 1;
-        let (second, ..) = encapsulate(&frame);
+        let (second, ..) = encapsulate(&programs, &frame);
         assert_eq!(first, second, "flow {flow}");
         ports.insert(first);
     }
