@@ -1,6 +1,7 @@
 //! A network is made once, on any host, and is on all of them; so it goes.
 
 use anyhow::{Context as _, Result, ensure};
+use tests::docker::{DockerVersion, IMAGE};
 use tests::wait::until;
 
 use super::world::{DRIVER, Dockers, networks, reaches};
@@ -350,6 +351,43 @@ fn made_in_a_hurry() -> Result<()> {
         let left = super::store_keys(&all, folder).unwrap_or_default();
         ensure!(left.is_empty(), "{left:?}");
     }
+    Ok(())
+}
+
+/// Docker up to 27 makes no network without IPv4: it is not there, and the agent says so.
+#[test]
+fn without_ipv4() -> Result<()> {
+    let all = Dockers::new()?;
+    all.world
+        .create_network("six", &["--subnet", "fd66::/64"])?;
+    if DockerVersion::from_env()? == DockerVersion::V28_5 {
+        all.everywhere("six")?;
+        all.docker(1).cli_ok(&[
+            "run",
+            "-d",
+            "--init",
+            "--network",
+            "six",
+            "--name",
+            "one",
+            IMAGE,
+            "sleep",
+            "1000",
+        ])?;
+        let link = all.docker(1).cli_ok(&["exec", "one", "ip", "addr"])?;
+        ensure!(link.contains("fd66::"), "{link}");
+        return Ok(());
+    }
+    until(CONVERGE, || {
+        let status = all.world.host(2).cli_json(&["status"])?;
+        let problems = status["problems"].to_string();
+        ensure!(
+            problems.contains("six") && problems.contains("no IPv4 subnet"),
+            "{status}"
+        );
+        Ok(())
+    })?;
+    ensure!(networks(all.docker(1))?.is_empty());
     Ok(())
 }
 
