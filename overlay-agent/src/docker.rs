@@ -19,7 +19,6 @@ mod pools;
 mod socket;
 mod table;
 
-use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -44,9 +43,6 @@ pub const DRIVER: &str = "overlay-ebpf";
 
 /// What our pools are called, so that others' are known.
 const ADDRESS_SPACE: &str = "overlay";
-
-/// Where containers ask for names.
-const SERVICE: Ipv4Addr = Ipv4Addr::new(169, 254, 53, 53);
 
 /// What the parts share.
 #[derive(Debug)]
@@ -111,10 +107,6 @@ impl Docker {
     fn keep(&self, problem: Problem) {
         lock(&self.kept).push((problem, Instant::now()));
         self.wake();
-    }
-
-    fn has_names(&self) -> bool {
-        false
     }
 
     fn network_named(&self, name: &str) -> Option<Network> {

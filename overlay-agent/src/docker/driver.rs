@@ -14,13 +14,16 @@ use super::plugin::types::{
     StaticRoute,
 };
 use super::table::Entry;
-use super::{ADDRESS_SPACE, Docker, SERVICE};
+use super::{ADDRESS_SPACE, Docker};
 use crate::control::agent::peer_name;
 use crate::control::endpoints::Handed;
 use crate::control::problem::Problem;
 use crate::store::RegistryError;
 use crate::store::registry::{NewNetwork, Reservation};
 use crate::store::schema::{EndpointId, Network, rules};
+
+/// `types.NEXTHOP` of libnetwork.
+const VIA_NEXT_HOP: u8 = 0;
 
 /// Docker tells the name when this is done, by an event: until then only the VNI is reserved.
 pub(super) async fn create_network(
@@ -229,25 +232,16 @@ pub(super) fn join(docker: &Docker, asked: &EndpointRequest) -> Result<JoinAnswe
     let (net, record) = docker.agent.local_endpoint(&id).ok_or_else(missing)?;
     let network = docker.network_numbered(net).ok_or_else(missing)?;
     let inner = docker.agent.inner_routes(&network, &record).into_iter();
-    let mut static_routes: Vec<StaticRoute> = inner
-        .map(|route| StaticRoute {
-            destination: route.destination.to_string(),
-            route_type: 0,
-            next_hop: Some(route.gateway.to_string()),
-        })
-        .collect();
-    if record.ip4.is_some() && docker.has_names() {
-        static_routes.push(StaticRoute {
-            destination: format!("{SERVICE}/32"),
-            route_type: 1,
-            next_hop: None,
-        });
-    }
+    let static_routes = inner.map(|route| StaticRoute {
+        destination: route.destination.to_string(),
+        route_type: VIA_NEXT_HOP,
+        next_hop: route.gateway.to_string(),
+    });
     Ok(JoinAnswer {
         interface_name: InterfaceName {
             src_name: peer_name(&id),
             dst_prefix: "eth",
         },
-        static_routes,
+        static_routes: static_routes.collect(),
     })
 }

@@ -9,8 +9,7 @@ use tokio::time::sleep;
 use super::bind::described;
 use super::engine::{Engine, Seen};
 use super::error::DockerError;
-use super::mirror::{Step, plan};
-use super::options::NETWORK;
+use super::mirror::{Step, is_in, plan};
 use super::table::Entry;
 use super::{DRIVER, Docker, lock};
 use crate::control::problem::Problem;
@@ -131,11 +130,7 @@ async fn pending(
     seen: &[Seen],
     due: bool,
 ) -> Result<BTreeSet<String>, DockerError> {
-    let unknown = |seen: &Seen| {
-        let known = store.get(&seen.name);
-        let made = known.and_then(|record| record.options.docker.as_ref());
-        seen.driver == DRIVER && made != Some(&seen.id) && !seen.options.contains_key(NETWORK)
-    };
+    let unknown = |seen: &Seen| seen.driver == DRIVER && is_in(store, seen).is_none();
     if !due && !seen.iter().any(unknown) {
         return Ok(BTreeSet::new());
     }
@@ -199,7 +194,6 @@ async fn remove(docker: &Docker, engine: &Engine, id: &str, name: &str) -> Resul
     if made.any(|network| network.record.options.docker.as_deref() == Some(id)) {
         return Ok(());
     }
-    // Its name is another's by now, or it stands for what was removed.
     // What Docker then says of it is no user's word.
     docker.table.change(|entries| {
         entries.remove(id);

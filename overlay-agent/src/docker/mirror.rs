@@ -72,7 +72,7 @@ pub(super) fn plan(
 }
 
 /// What a network of Docker's is in the store, if it is there.
-fn is_in(store: &BTreeMap<String, NetworkRecord>, seen: &Seen) -> Option<Entry> {
+pub(super) fn is_in(store: &BTreeMap<String, NetworkRecord>, seen: &Seen) -> Option<Entry> {
     let record = store.get(&seen.name)?;
     let twin = seen.options.contains_key(NETWORK);
     let is = if twin {

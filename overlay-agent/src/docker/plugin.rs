@@ -11,7 +11,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::post;
+use axum::routing::{MethodRouter, post};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -61,16 +61,62 @@ pub(super) async fn serve(
                 "GlobalDefaultAddressSpace": ADDRESS_SPACE,
             })),
         )
-        .route("/IpamDriver.RequestPool", post(request_pool))
-        .route("/IpamDriver.ReleasePool", post(release_pool))
-        .route("/IpamDriver.RequestAddress", post(request_address))
-        .route("/IpamDriver.ReleaseAddress", post(release_address))
-        .route("/NetworkDriver.CreateNetwork", post(create_network))
-        .route("/NetworkDriver.DeleteNetwork", post(delete_network))
-        .route("/NetworkDriver.CreateEndpoint", post(create_endpoint))
-        .route("/NetworkDriver.DeleteEndpoint", post(delete_endpoint))
+        .route(
+            "/IpamDriver.RequestPool",
+            call(Part::Ipam, |docker, asked| async move {
+                ipam::request_pool(&docker, asked).await
+            }),
+        )
+        .route(
+            "/IpamDriver.ReleasePool",
+            call(Part::Ipam, |docker, asked| async move {
+                ipam::release_pool(&docker, &asked);
+                Ok(json!({}))
+            }),
+        )
+        .route(
+            "/IpamDriver.RequestAddress",
+            call(Part::Ipam, |docker, asked| async move {
+                ipam::request_address(&docker, asked).await
+            }),
+        )
+        .route(
+            "/IpamDriver.ReleaseAddress",
+            call(Part::Ipam, |docker, asked| async move {
+                ipam::release_address(&docker, asked).await
+            }),
+        )
+        .route(
+            "/NetworkDriver.CreateNetwork",
+            call(Part::Network, |docker, asked| async move {
+                driver::create_network(&docker, asked).await
+            }),
+        )
+        .route(
+            "/NetworkDriver.DeleteNetwork",
+            call(Part::Network, |docker, asked| async move {
+                driver::delete_network(&docker, asked).await
+            }),
+        )
+        .route(
+            "/NetworkDriver.CreateEndpoint",
+            call(Part::Network, |docker, asked| async move {
+                driver::create_endpoint(&docker, asked).await
+            }),
+        )
+        .route(
+            "/NetworkDriver.DeleteEndpoint",
+            call(Part::Network, |docker, asked| async move {
+                driver::delete_endpoint(&docker, asked).await
+            }),
+        )
         .route("/NetworkDriver.EndpointOperInfo", said(json!({"Value": {}})))
-        .route("/NetworkDriver.Join", post(join))
+        .route(
+            "/NetworkDriver.Join",
+            call(Part::Network, |docker, asked| async move {
+                driver::join(&docker, &asked)
+            }),
+        )
         .route("/NetworkDriver.Leave", said(json!({})))
         .route("/NetworkDriver.DiscoverNew", said(json!({})))
         .route("/NetworkDriver.DiscoverDelete", said(json!({})))
@@ -80,68 +126,19 @@ pub(super) async fn serve(
         .await
 }
 
-async fn request_pool(State(docker): Shared, body: Bytes) -> Response {
-    handle(&docker, Part::Ipam, &body, |docker, asked| async move {
-        ipam::request_pool(&docker, asked).await
+/// A handler of one kind of request.
+fn call<Q, A, F>(
+    part: Part,
+    work: impl FnOnce(Arc<Docker>, Q) -> F + Clone + Send + Sync + 'static,
+) -> MethodRouter<Arc<Docker>>
+where
+    Q: DeserializeOwned + Send + 'static,
+    A: Serialize + Send + 'static,
+    F: Future<Output = Result<A, DockerError>> + Send + 'static,
+{
+    post(move |State(docker): Shared, body: Bytes| async move {
+        handle(&docker, part, &body, work).await
     })
-    .await
-}
-
-async fn release_pool(State(docker): Shared, body: Bytes) -> Response {
-    handle(&docker, Part::Ipam, &body, |docker, asked| async move {
-        ipam::release_pool(&docker, &asked);
-        Ok(json!({}))
-    })
-    .await
-}
-
-async fn request_address(State(docker): Shared, body: Bytes) -> Response {
-    handle(&docker, Part::Ipam, &body, |docker, asked| async move {
-        ipam::request_address(&docker, asked).await
-    })
-    .await
-}
-
-async fn release_address(State(docker): Shared, body: Bytes) -> Response {
-    handle(&docker, Part::Ipam, &body, |docker, asked| async move {
-        ipam::release_address(&docker, asked).await
-    })
-    .await
-}
-
-async fn create_network(State(docker): Shared, body: Bytes) -> Response {
-    handle(&docker, Part::Network, &body, |docker, asked| async move {
-        driver::create_network(&docker, asked).await
-    })
-    .await
-}
-
-async fn delete_network(State(docker): Shared, body: Bytes) -> Response {
-    handle(&docker, Part::Network, &body, |docker, asked| async move {
-        driver::delete_network(&docker, asked).await
-    })
-    .await
-}
-
-async fn create_endpoint(State(docker): Shared, body: Bytes) -> Response {
-    handle(&docker, Part::Network, &body, |docker, asked| async move {
-        driver::create_endpoint(&docker, asked).await
-    })
-    .await
-}
-
-async fn delete_endpoint(State(docker): Shared, body: Bytes) -> Response {
-    handle(&docker, Part::Network, &body, |docker, asked| async move {
-        driver::delete_endpoint(&docker, asked).await
-    })
-    .await
-}
-
-async fn join(State(docker): Shared, body: Bytes) -> Response {
-    handle(&docker, Part::Network, &body, |docker, asked| async move {
-        driver::join(&docker, &asked)
-    })
-    .await
 }
 
 /// Carries a request out to its end, also when the daemon is told that it takes too long: half an

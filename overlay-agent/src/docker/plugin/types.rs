@@ -136,8 +136,6 @@ pub(in crate::docker) struct InterfaceName {
 #[serde(rename_all = "PascalCase")]
 pub(in crate::docker) struct StaticRoute {
     pub(in crate::docker) destination: Text,
-    /// 0 by way of a next hop, 1 on the link.
     pub(in crate::docker) route_type: u8,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::docker) next_hop: Option<Text>,
+    pub(in crate::docker) next_hop: Text,
 }
