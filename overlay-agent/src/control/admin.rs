@@ -27,8 +27,7 @@ impl Agent {
         };
         self.refuse_for_underlay(&new)?;
         let made = self.registry.create_network(&new).await?;
-        self.echo(|view| view.networks.contains_key(&made.name))
-            .await;
+        self.echo_network(&made.name).await;
         Ok(shown_network(&self.state(), &made.name, &made.record))
     }
 

@@ -22,7 +22,9 @@ use crate::host::nexthop::NextHopWatcher;
 use crate::host::underlay::{UnderlayWatcher, Vteps};
 use crate::host::{Netlink, Owner};
 use crate::metrics::SyncMetrics;
-use crate::store::schema::{EndpointId, EndpointRecord, Network, NetworkRecord, NodeId};
+use crate::store::schema::{
+    EndpointId, EndpointPath, EndpointRecord, Network, NetworkRecord, NodeId,
+};
 use crate::store::{Registry, Witness};
 
 /// How long a command waits to see in the store what it has just written there.
@@ -156,6 +158,15 @@ impl Agent {
         Netlink::open()?.routes().await
     }
 
+    /// Where the store has an endpoint of this host.
+    pub(super) fn own_path(&self, net: Vni, id: &EndpointId) -> EndpointPath {
+        EndpointPath {
+            node: self.node,
+            net,
+            id: id.clone(),
+        }
+    }
+
     /// This host's endpoints and their networks.
     pub(crate) fn local_ids(&self) -> Vec<(EndpointId, Vni)> {
         let state = self.state();
@@ -212,12 +223,15 @@ impl Agent {
 
 /// Name of the container side of an endpoint while it is on the host.
 pub(crate) fn peer_name(id: &EndpointId) -> String {
-    let digits: String = id.as_str().chars().take(12).collect();
-    format!("ovc{digits}")
+    format!("ovc{}", digits(id))
 }
 
 /// Name of the host side of an endpoint's veth: 14 of the 15 bytes that a device name may have.
 pub(super) fn device_name(id: &EndpointId) -> String {
-    let digits: String = id.as_str().chars().take(12).collect();
-    format!("ov{digits}")
+    format!("ov{}", digits(id))
+}
+
+/// As many of an id as a device name has room for.
+fn digits(id: &EndpointId) -> String {
+    id.as_str().chars().take(12).collect()
 }

@@ -90,7 +90,7 @@ impl Agent {
     }
 
     /// A network; asked for in the store when it is not known here, as it may be a moment old.
-    pub(crate) async fn network(&self, name: &str) -> Result<Network, AgentError> {
+    async fn network(&self, name: &str) -> Result<Network, AgentError> {
         if let Some(record) = self.state().view.networks.get(name).cloned() {
             return Ok(Network {
                 name: name.to_owned(),

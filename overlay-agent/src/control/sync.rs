@@ -16,7 +16,7 @@ use crate::datapath::rows::{Change, Rows};
 use crate::datapath::{Datapath, Tables};
 use crate::host::nexthop::NextHops;
 use crate::host::{endpoint, group};
-use crate::store::schema::{EndpointId, EndpointPath};
+use crate::store::schema::EndpointId;
 
 /// How much is taken for granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,11 +89,7 @@ impl Agent {
         let mut gone = Vec::new();
         let State { locals, view, .. } = &mut *state;
         for (id, local) in locals {
-            let path = EndpointPath {
-                node: self.node,
-                net: local.vni,
-                id: id.clone(),
-            };
+            let path = self.own_path(local.vni, id);
             let published = view.endpoints.contains_key(&path);
             if local.seen && !published && !local.leaving {
                 gone.push(Problem::NotInStore(id.clone()));

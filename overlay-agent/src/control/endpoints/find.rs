@@ -65,11 +65,7 @@ impl Agent {
         let published = state.view.endpoints.iter();
         let published = published.map(|(path, record)| (path.clone(), record));
         let local = state.locals.iter().map(|(id, local)| {
-            let path = EndpointPath {
-                node: self.node,
-                net: local.vni,
-                id: id.clone(),
-            };
+            let path = self.own_path(local.vni, id);
             (path, &local.record)
         });
         published.chain(local).collect()

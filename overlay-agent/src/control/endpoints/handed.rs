@@ -15,8 +15,7 @@ use crate::control::error::AgentError;
 use crate::host::endpoint::{self, LooseEndpoint, Route};
 use crate::ipam::{self, IpamError, Lease, Pool, Want};
 use crate::store::schema::{
-    AddressRecord, EndpointId, EndpointPath, EndpointRecord, GATEWAY_HOLDER, Network, Owner,
-    RESERVED_HOLDER,
+    AddressRecord, EndpointId, EndpointRecord, GATEWAY_HOLDER, Network, Owner, RESERVED_HOLDER,
 };
 
 /// How long whoever asks for an endpoint waits for it.
@@ -132,11 +131,7 @@ impl Agent {
         self.require_synced()?;
         self.require_registered().await?;
         let net = new.network.record.vni;
-        let path = EndpointPath {
-            node: self.node,
-            net,
-            id: new.id.clone(),
-        };
+        let path = self.own_path(net, &new.id);
         for ip in &new.ips {
             self.refuse_taken(net, *ip, &new.id).await?;
         }
@@ -171,11 +166,7 @@ impl Agent {
         };
         let endpoint = self.endpoint(by.as_str())?;
         if by.is_of_docker() && endpoint.state == EndpointState::Gone {
-            let path = EndpointPath {
-                node: self.node,
-                net,
-                id: by.clone(),
-            };
+            let path = self.own_path(net, &by);
             self.take_out(&path).await?;
             self.state().locals.remove(&by);
             return Ok(());
@@ -227,11 +218,7 @@ impl Agent {
     pub(crate) async fn remove_handed(&self, net: Vni, id: &EndpointId) -> Result<(), AgentError> {
         let _one_at_a_time = self.operations.lock().await;
         self.require_synced()?;
-        let path = EndpointPath {
-            node: self.node,
-            net,
-            id: id.clone(),
-        };
+        let path = self.own_path(net, id);
         self.take_out(&path).await?;
         self.state().locals.remove(id);
         // Its MAC is free: the next one may have it.
@@ -278,11 +265,7 @@ impl Agent {
         }
         name.clone_into(&mut record.name);
         record.container = container;
-        let path = EndpointPath {
-            node: self.node,
-            net,
-            id: id.clone(),
-        };
+        let path = self.own_path(net, id);
         if self.registry.describe_endpoint(&path, &record).await?
             && let Some(local) = self.state().locals.get_mut(id)
         {
