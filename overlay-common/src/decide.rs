@@ -4,6 +4,7 @@
 pub mod endpoint;
 pub mod flood;
 pub mod guard;
+pub mod service;
 pub mod tunnel;
 pub mod underlay;
 

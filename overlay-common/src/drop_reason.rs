@@ -108,6 +108,10 @@ labelled! {
         OtherDevice = 36 => "other_device",
         /// A copy of a flooded frame could not be handed to an endpoint of this host.
         CopyFailed = 37 => "copy_failed",
+        /// Nobody answers at the service address: the agent does not run.
+        NoService = 38 => "no_service",
+        /// An answer from the service address to nobody.
+        ServiceAnswer = 39 => "service_answer",
     }
 }
 

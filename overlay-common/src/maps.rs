@@ -19,9 +19,10 @@ pub const ALLOWED: &str = "ALLOWED";
 pub const FLOODS: &str = "FLOODS";
 pub const FLOOD_CLOCKS: &str = "FLOOD_CLOCKS";
 pub const PROGRAMS: &str = "PROGRAMS";
+pub const SERVICE: &str = "SERVICE";
 
 /// Every pinned map.
-pub const ALL: [&str; 15] = [
+pub const ALL: [&str; 16] = [
     ENDPOINTS,
     FDB,
     NEIGHBORS,
@@ -37,6 +38,7 @@ pub const ALL: [&str; 15] = [
     FLOODS,
     FLOOD_CLOCKS,
     PROGRAMS,
+    SERVICE,
 ];
 
 pub const MAX_ENDPOINTS: u32 = 4096;
@@ -62,3 +64,4 @@ pub const ENDPOINT_EXCEPTION: &str = "endpoint_exception";
 pub const ENDPOINT_EXCEPTION_SLOT: u32 = 0;
 pub const FROM_FALLBACK: &str = "from_fallback";
 pub const TO_UNDERLAY: &str = "to_underlay";
+pub const FROM_SERVICE: &str = "from_service";

@@ -12,7 +12,7 @@ use overlay_common::{Direction, DropReason};
 
 use crate::access::SkbFrame;
 use crate::maps::{self, KernelTables, TUNNELS};
-use crate::{answer, flood, icmp, route, tunnel, verdict};
+use crate::{answer, flood, icmp, route, service, tunnel, verdict};
 
 mod packed;
 
@@ -46,6 +46,11 @@ pub fn run(ctx: &TcContext) -> i32 {
             Ok(Some(group)) => send(ctx, vni, group.peer, group.stats),
             Ok(None) => verdict::CONSUMED,
             Err(reason) => drop(ctx, vni, 0, reason),
+        },
+        Exception::Service => match service::enter(ctx) {
+            0 => told(ctx, vni, 0, Problem::NO_SERVICE),
+            service::FAILED => drop(ctx, vni, 0, DropReason::AnswerFailed),
+            ifindex => verdict::redirect_peer(ifindex),
         },
         // It has been decided.
         Exception::Discovery => drop(ctx, vni, 0, DropReason::BadNeighbor),

@@ -23,6 +23,7 @@ mod guard;
 mod icmp;
 mod maps;
 mod route;
+mod service;
 mod tunnel;
 mod verdict;
 
@@ -41,7 +42,7 @@ mod programs {
     use crate::decap::Decap;
     use crate::filter::Filter;
     use crate::verdict;
-    use crate::{decap, encap, exception, fallback, filter, flood, guard};
+    use crate::{decap, encap, exception, fallback, filter, flood, guard, service};
 
     /// XDP on the underlay: junk is dropped before the kernel makes an skb of it.
     #[xdp]
@@ -101,6 +102,15 @@ mod programs {
     pub fn to_underlay(ctx: TcContext) -> i32 {
         match guard::run(&ctx) {
             Ok(()) => verdict::NEXT,
+            Err(refusal) => verdict::drop(&ctx, Direction::Tx, refusal),
+        }
+    }
+
+    /// TC ingress on the host side of the service's veth: what the agent answers its endpoints.
+    #[classifier]
+    pub fn from_service(ctx: TcContext) -> i32 {
+        match service::leave(&ctx) {
+            Ok(ifindex) => verdict::redirect_peer(ifindex),
             Err(refusal) => verdict::drop(&ctx, Direction::Tx, refusal),
         }
     }

@@ -5,7 +5,7 @@ use core::hint::black_box;
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::Key;
-use aya_ebpf::maps::{Array, HashMap, LpmTrie, PerCpuArray, PerCpuHashMap, ProgramArray};
+use aya_ebpf::maps::{Array, DevMap, HashMap, LpmTrie, PerCpuArray, PerCpuHashMap, ProgramArray};
 use aya_ebpf::programs::TcContext;
 use overlay_common::decide::Tables;
 use overlay_common::layout::{
@@ -72,6 +72,17 @@ static PROGRAMS: ProgramArray = ProgramArray::pinned(1, 0);
 pub fn call_endpoint_exception(ctx: &TcContext) {
     // SAFETY: the context is the one that the program was called with.
     unsafe { PROGRAMS.tail_call(ctx, names::ENDPOINT_EXCEPTION_SLOT) }
+}
+
+/// The host side of the veth that leads to the agent's service. The kernel removes the entry with the
+/// device, and that goes with the agent.
+#[map]
+static SERVICE: DevMap = DevMap::pinned(1, 0);
+
+/// The ifindex of the service's device; `None` without an agent.
+#[inline(always)]
+pub fn service() -> Option<u32> {
+    SERVICE.get_ifindex(0)
 }
 
 /// Where answers are made, which are too long for the stack. Of this object alone.

@@ -13,6 +13,7 @@ mod from_underlay_ecn;
 mod from_underlay_malformed;
 mod from_underlay_refused;
 mod handover;
+mod service;
 mod to_peer;
 mod to_underlay;
 mod underlay_filter;

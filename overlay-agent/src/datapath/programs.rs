@@ -7,18 +7,19 @@ use aya::Ebpf;
 use aya::maps::{MapError, ProgramArray};
 use aya::programs::{Program, ProgramError, SchedClassifier, Xdp};
 use overlay_common::maps::{
-    ENDPOINT_EXCEPTION, ENDPOINT_EXCEPTION_SLOT, FROM_ENDPOINT, FROM_FALLBACK, FROM_UNDERLAY,
-    PROGRAMS, TO_UNDERLAY, UNDERLAY_FILTER,
+    ENDPOINT_EXCEPTION, ENDPOINT_EXCEPTION_SLOT, FROM_ENDPOINT, FROM_FALLBACK, FROM_SERVICE,
+    FROM_UNDERLAY, PROGRAMS, TO_UNDERLAY, UNDERLAY_FILTER,
 };
 
 use super::error::DatapathError;
 
-const CLASSIFIERS: [&str; 5] = [
+const CLASSIFIERS: [&str; 6] = [
     FROM_FALLBACK,
     FROM_UNDERLAY,
     TO_UNDERLAY,
     FROM_ENDPOINT,
     ENDPOINT_EXCEPTION,
+    FROM_SERVICE,
 ];
 
 /// Loads every TC program, and puts those that are entered by a tail call in their place: from then on

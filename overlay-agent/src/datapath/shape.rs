@@ -12,6 +12,9 @@ use super::error::DatapathError;
 use super::paths::Paths;
 use super::tables::TablesError;
 
+/// The programs do not write the map.
+const BPF_F_RDONLY_PROG: u32 = 1 << 7;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Shape {
     kind: u32,
@@ -77,6 +80,7 @@ fn pinned(paths: &Paths, name: &'static str) -> Result<Option<Shape>, TablesErro
         key_size: info.key_size(),
         value_size: info.value_size(),
         max_entries: info.max_entries(),
-        flags: info.map_flags(),
+        // The kernel adds it to maps of devices by itself.
+        flags: info.map_flags() & !BPF_F_RDONLY_PROG,
     }))
 }

@@ -45,6 +45,8 @@ pub enum ProblemKind {
     TimeExceeded,
     /// No way to the destination.
     Unreachable,
+    /// The destination is there, and nobody answers at it.
+    NoService,
 }
 
 impl ProblemKind {
@@ -55,6 +57,7 @@ impl ProblemKind {
             Self::TooBig => DropReason::TooBig,
             Self::TimeExceeded => DropReason::TimeExceeded,
             Self::Unreachable => DropReason::Unroutable,
+            Self::NoService => DropReason::NoService,
         }
     }
 }
@@ -66,6 +69,11 @@ impl Problem {
     };
     pub const UNREACHABLE: Self = Self {
         kind: ProblemKind::Unreachable,
+        mtu: 0,
+    };
+
+    pub const NO_SERVICE: Self = Self {
+        kind: ProblemKind::NoService,
         mtu: 0,
     };
 
@@ -87,6 +95,8 @@ impl Problem {
             ProblemKind::TooBig => (3, 4, self.mtu & 0xffff),
             ProblemKind::TimeExceeded => (11, 0, 0),
             ProblemKind::Unreachable => (3, 0, 0),
+            // The port: a resolver that is told so asks the next server at once.
+            ProblemKind::NoService => (3, 3, 0),
         }
     }
 
@@ -97,6 +107,7 @@ impl Problem {
             ProblemKind::TooBig => (2, 0, self.mtu),
             ProblemKind::TimeExceeded => (3, 0, 0),
             ProblemKind::Unreachable => (1, 0, 0),
+            ProblemKind::NoService => (1, 4, 0),
         }
     }
 }

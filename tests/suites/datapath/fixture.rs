@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use aya::maps::{HashMap, MapData, PerCpuArray, PerCpuHashMap, PerCpuValues, ProgramArray};
+use aya::maps::{DevMap, HashMap, MapData, PerCpuArray, PerCpuHashMap, PerCpuValues, ProgramArray};
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader};
@@ -185,6 +185,13 @@ impl Programs {
         ProgramArray::try_from(map)
             .and_then(|mut programs| programs.clear_index(&maps::ENDPOINT_EXCEPTION_SLOT))
             .unwrap();
+    }
+
+    /// Makes a device the way to the agent.
+    pub fn set_service(&mut self, ifindex: u32) {
+        let map = self.ebpf.map_mut(maps::SERVICE).unwrap();
+        let mut service = DevMap::try_from(map).unwrap();
+        service.set(0, ifindex, None, 0).unwrap();
     }
 
     pub fn remove_endpoint(&mut self) {

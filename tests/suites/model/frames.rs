@@ -1,6 +1,7 @@
 //! Well-formed frames of every kind, with addresses that the tables know and some that they do not.
 
 use etherparse::PacketBuilder;
+use overlay_common::decide::service::SERVICE_IP;
 use overlay_common::net::MacAddr;
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -14,7 +15,7 @@ use crate::datapath::fixture::{
 };
 use crate::datapath::frames::{Tunnelled, arp, ethernet};
 
-const MACS: [MacAddr; 11] = [
+const MACS: [MacAddr; 12] = [
     A,
     A2,
     B,
@@ -26,8 +27,9 @@ const MACS: [MacAddr; 11] = [
     MacAddr([1, 0, 0x5e, 0, 0, 1]),
     MacAddr([0x33, 0x33, 0, 0, 0, 1]),
     MacAddr([2; 6]),
+    MacAddr::of_gateway(VNI),
 ];
-const IPS: [[u8; 4]; 12] = [
+const IPS: [[u8; 4]; 13] = [
     A_IP,
     A2_IP,
     B_IP,
@@ -40,6 +42,7 @@ const IPS: [[u8; 4]; 12] = [
     VTEP_IP,
     [224, 0, 0, 1],
     [0; 4],
+    SERVICE_IP,
 ];
 const OUTER_IPS: [[u8; 4]; 5] = [PEER1_IP, PEER2_IP, PEER3_IP, VTEP_IP, [198, 51, 100, 1]];
 const VNIS: [u32; 5] = [VNI, OTHER_VNI, 0, 99, 0xff_ffff];

@@ -100,11 +100,9 @@ impl NetworkRecord {
     }
 }
 
-/// MAC of a network's gateways, the same on every host: locally administered, `ov` in ASCII, and
-/// the VNI. **Contract**: an endpoint that moves goes on using it.
+/// MAC of a network's gateways.
 pub fn gateway_mac(net: Vni) -> MacAddr {
-    let [_, a, b, c] = net.get().to_be_bytes();
-    MacAddr([0x02, b'o', b'v', a, b, c])
+    MacAddr::of_gateway(net.get())
 }
 
 /// Left out of what is written, so that earlier versions' records stay as they are.

@@ -3,7 +3,7 @@
 use super::inspect::{self, Inspected};
 use super::{Sender, gateway, neighbor, own_frame};
 use crate::DropReason;
-use crate::decide::{Tables, endpoint_of};
+use crate::decide::{Tables, endpoint_of, service};
 use crate::layout::{endpoint_flags, fdb_flags};
 use crate::net::MacAddr;
 use crate::packet::{ETHERTYPE_QINQ, ETHERTYPE_VLAN, Ethernet, Packet};
@@ -34,10 +34,12 @@ pub enum Exception {
     TimeExceeded = 8,
     /// Dropped, and the sender is told that nobody has the address.
     Unreachable = 9,
+    /// To the agent of this host, at the service address.
+    Service = 10,
 }
 
 impl Exception {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Send,
         Self::Route,
         Self::Flood,
@@ -48,6 +50,7 @@ impl Exception {
         Self::Echo,
         Self::TimeExceeded,
         Self::Unreachable,
+        Self::Service,
     ];
 
     /// The variant of a number.
@@ -127,6 +130,9 @@ fn conclude<P: Packet + ?Sized, T: Tables>(
     }
     if ethernet.destination.is_multicast() {
         return not_unicast(DropReason::FloodDisabled);
+    }
+    if !sender.tagged && service::is_for(packet, ethernet, endpoint) {
+        return Ok(Exception::Service);
     }
     match endpoint_of(tables, endpoint.vni, ethernet.destination) {
         None => not_unicast(DropReason::UnknownDestination),

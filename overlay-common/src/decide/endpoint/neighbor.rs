@@ -4,6 +4,7 @@
 use super::Sender;
 use super::inspect::Inspected;
 use crate::DropReason;
+use crate::decide::service::SERVICE_IP;
 use crate::decide::{Tables, endpoint_of};
 use crate::layout::{NeighborKey, NeighborValue, fdb_flags, neighbor_flags};
 use crate::net::{IpKey, MacAddr};
@@ -37,6 +38,10 @@ pub(super) fn arp<P: Packet + ?Sized, T: Tables>(
     // Its own address: a probe for duplicates or an announcement, which have no answer.
     if arp.target_ip == arp.sender_ip || arp.target_ip == sender.endpoint.ip4 {
         return Ok(unanswered(ethernet, Inspected::Unanswered));
+    }
+    if arp.target_ip == SERVICE_IP {
+        *mac = MacAddr::of_gateway(sender.endpoint.vni);
+        return Ok(Inspected::Arp);
     }
     let known = tables.neighbor(&NeighborKey {
         vni: sender.endpoint.vni,

@@ -28,6 +28,7 @@ pub fn check(data: &[u8]) {
             mtu: 1450,
         },
         80..160 => Problem::TIME_EXCEEDED,
+        160..200 => Problem::NO_SERVICE,
         _ => Problem::UNREACHABLE,
     };
     match ethernet.ethertype {

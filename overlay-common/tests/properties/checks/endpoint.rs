@@ -4,6 +4,7 @@ use etherparse::{IpNumber, LaxNetSlice, TransportSlice};
 use overlay_common::DropReason;
 use overlay_common::decide::Tables as _;
 use overlay_common::decide::endpoint::{self, Exception, Forward, Sender};
+use overlay_common::decide::service::{self, SERVICE_IP};
 use overlay_common::decide::tunnel::{self, Offload, Path};
 use overlay_common::decide::underlay::{self, Outer};
 use overlay_common::layout::{FdbKey, FdbValue, NeighborKey, fdb_flags, neighbor_flags};
@@ -134,7 +135,9 @@ fn is_exception(frame: &[u8], exception: Exception, mac: MacAddr, world: &World,
         }
         Exception::Arp => {
             let target = frame[38..42].try_into().expect("a whole request");
-            assert_eq!(neighbor(IpKey::v4(target)).map(|n| n.mac), Some(mac));
+            let known = neighbor(IpKey::v4(target)).map(|neighbor| neighbor.mac);
+            let service = (target == SERVICE_IP).then_some(MacAddr::of_gateway(VNI));
+            assert_eq!(service.or(known), Some(mac));
             assert_ne!(mac, LOCAL, "tells the asker of itself");
         }
         Exception::Neighbor | Exception::Router => {
@@ -154,6 +157,28 @@ fn is_exception(frame: &[u8], exception: Exception, mac: MacAddr, world: &World,
                 .filter(|entry| entry.vni == VNI);
             let asks = matches!(ethernet.ethertype, 0x0806 | 0x86dd) && !opaque;
             assert!(valid.is_none() || asks, "has one receiver");
+        }
+        Exception::Service => {
+            let packet = reference::headers(frame).expect("IP");
+            let Some(LaxNetSlice::Ipv4(ip)) = &packet.net else {
+                panic!("no IPv4");
+            };
+            let (from, to) = (ip.header().source(), ip.header().destination());
+            assert_eq!((from, to), (LOCAL_IP, SERVICE_IP));
+            assert_eq!(ethernet.destination, MacAddr::of_gateway(VNI));
+            let at = service::checksum_at(frame).map(|checksum| checksum.offset);
+            let transport = frame.len() - ip.payload().payload.len();
+            let wanted = match (
+                ip.header().protocol().0,
+                ip.header().fragments_offset().value(),
+            ) {
+                (6, 0) => Some(transport + 16),
+                (17, 0) => Some(transport + 6),
+                _ => None,
+            };
+            if frame.len() <= 14 + usize::from(ip.header().total_len()) {
+                assert_eq!(at, wanted, "where the checksum is");
+            }
         }
         Exception::Discovery => panic!("not decided"),
     }

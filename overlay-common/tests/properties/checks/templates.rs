@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use etherparse::PacketBuilder;
+use overlay_common::decide::service::SERVICE_IP;
 use overlay_common::net::{IpKey, MacAddr};
 
 use super::input::repair;
@@ -19,6 +20,10 @@ pub static TEMPLATES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     let back6 = PacketBuilder::ethernet2(REMOTE.0, LOCAL.0).ipv6(REMOTE_IP6, LOCAL_IP6, 64);
     let in4 = built(back4.udp(1, 2), 10);
     let in6 = built(back6.tcp(1, 2, 3, 4), 10);
+    let service = || {
+        let to = MacAddr::of_gateway(VNI);
+        PacketBuilder::ethernet2(LOCAL.0, to.0).ipv4(LOCAL_IP, SERVICE_IP, 64)
+    };
     let asked = arp(REMOTE, REMOTE_IP, LOCAL_IP);
     let over6 = tunnelled(true, US, US6, &in6);
     let mut mapped = over6.clone();
@@ -53,6 +58,9 @@ pub static TEMPLATES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
         built(v4(GATEWAY).icmpv4_echo_request(1, 2), 9),
         built(v6(GATEWAY).icmpv6_echo_request(1, 2), 9),
         arp(LOCAL, LOCAL_IP, REMOTE_IP),
+        arp(LOCAL, LOCAL_IP, SERVICE_IP),
+        built(service().udp(1, 53), 30),
+        built(service().tcp(1, 53, 3, 4), 10),
         solicitation(),
         advertised(),
         built(v4(REMOTE).icmpv4_raw(3, 4, [0; 4]), 40),

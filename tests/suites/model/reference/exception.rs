@@ -41,6 +41,8 @@ pub(super) fn endpoint(world: &World, input: &Input, sender: &Sender<'_>) -> Out
         Ok(Exception::Echo) => echo(input),
         Ok(Exception::TimeExceeded) => tell(Problem::TIME_EXCEEDED),
         Ok(Exception::Unreachable) => tell(Problem::UNREACHABLE),
+        // There is no agent.
+        Ok(Exception::Service) => tell(Problem::NO_SERVICE),
         // No endpoint of these worlds is on a network that floods.
         Ok(Exception::Flood) => drop(refusal(DropReason::FloodDisabled)),
         Ok(Exception::Send) => unicast(world, input, endpoint, mac),
