@@ -128,6 +128,9 @@ pub struct Settings {
     /// Where Docker looks for the sockets of its plugins [default: /run/docker/plugins]
     #[arg(long, env = "OVERLAY_DOCKER_PLUGINS", value_name = "DIR")]
     pub docker_plugins: Option<PathBuf>,
+    /// File that names the servers for names that are no container's [default: /etc/resolv.conf]
+    #[arg(long, env = "OVERLAY_RESOLV_CONF", value_name = "FILE")]
+    pub resolv_conf: Option<PathBuf>,
     #[arg(skip)]
     run_dir: Option<PathBuf>,
     #[arg(skip)]
@@ -165,6 +168,7 @@ pub struct Config {
     pub node_name: Option<String>,
     pub metrics_addr: SocketAddr,
     pub log_drops: bool,
+    pub resolv_conf: PathBuf,
     /// Where and how Docker is served, if it is.
     pub docker: Option<DockerConfig>,
 }
@@ -213,6 +217,7 @@ impl Config {
                 .or(file.metrics_addr)
                 .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9469))),
             log_drops: settings.log_drops.or(file.log_drops).unwrap_or(false),
+            resolv_conf: dir(settings.resolv_conf, file.resolv_conf, "/etc/resolv.conf"),
             docker: settings
                 .docker
                 .or(file.docker)

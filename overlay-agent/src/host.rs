@@ -12,6 +12,7 @@ mod netns;
 pub mod nexthop;
 pub mod owner;
 mod routes;
+pub mod service;
 pub mod underlay;
 
 pub use netlink::Netlink;

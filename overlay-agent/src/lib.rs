@@ -9,4 +9,5 @@ pub mod docker;
 pub mod host;
 pub mod ipam;
 pub mod metrics;
+pub mod names;
 pub mod store;

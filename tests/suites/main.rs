@@ -19,6 +19,7 @@ mod isolation;
 mod mistakes;
 mod model;
 mod moves;
+mod names;
 mod overlay;
 mod ovs;
 mod prometheus;

@@ -1,6 +1,7 @@
 //! What several suites do: a lab with a store, agents and containers; forged frames.
 
 pub mod datagrams;
+pub mod dns;
 pub mod families;
 pub mod nested;
 pub mod relay;

@@ -8,6 +8,7 @@ use thiserror::Error;
 use crate::datapath::{DatapathError, TablesError};
 use crate::host::endpoint::EndpointError;
 use crate::host::netlink::NetlinkError;
+use crate::host::service::ServiceError;
 use crate::ipam::IpamError;
 use crate::store::{RegistryError, StoreError};
 
@@ -36,6 +37,8 @@ pub enum AgentError {
     Endpoint(#[from] EndpointError),
     #[error(transparent)]
     Datapath(#[from] DatapathError),
+    #[error(transparent)]
+    Service(#[from] ServiceError),
     #[error(transparent)]
     Tables(#[from] TablesError),
     #[error(transparent)]
@@ -148,9 +151,11 @@ impl AgentError {
             | Self::OtherHost { .. }
             | Self::HasAgent(_)
             | Self::OwnAddress(_) => Blame::Request,
-            Self::Datapath(_) | Self::Tables(_) | Self::Netlink(_) | Self::RowsRefused { .. } => {
-                Blame::Host
-            }
+            Self::Datapath(_)
+            | Self::Service(_)
+            | Self::Tables(_)
+            | Self::Netlink(_)
+            | Self::RowsRefused { .. } => Blame::Host,
         }
     }
 }

@@ -25,6 +25,7 @@ use crate::host::nexthop::NextHopWatcher;
 use crate::host::underlay::{self, Underlay, UnderlayWatcher};
 use crate::host::{Netlink, Owner, checks};
 use crate::metrics::{Metrics, SyncMetrics, http};
+use crate::names;
 use crate::store::embedded::EmbeddedStore;
 use crate::store::schema::{Keys, rules};
 use crate::store::{Client, Registry, StoreConfig};
@@ -112,6 +113,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
         Some(config) => Some(serve_docker(&agent, config, &shutdown)?),
         None => None,
     };
+    let names = tokio::spawn(names::run(Arc::clone(&agent)));
     let (api, _api_file) = listen(&agent.config.agent_socket())?;
     let api = tokio::spawn(server::serve(api, Arc::clone(&agent), stopped()));
     let prepared = Arc::new(Notify::new());
@@ -131,6 +133,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     shutdown.cancelled().await;
     info!("stopping: the data path stays as it is");
     following.abort();
+    names.abort();
     // Commands that are being carried out are finished.
     drop(agent.operations.lock().await);
     registered.await.context("deregister")?;

@@ -10,7 +10,7 @@ use super::error::{DatapathError, PinContext as _};
 use super::paths::{self, Paths};
 use super::sys::PinnedLink;
 use crate::host::netlink::NetlinkError;
-use crate::host::{Netlink, Owner, endpoint, fallback, group, nexthop};
+use crate::host::{Netlink, Owner, endpoint, fallback, group, nexthop, service};
 
 /// What came of a removal.
 #[derive(Debug, Default)]
@@ -114,6 +114,10 @@ async fn remove_devices(netlink: &Netlink, paths: &Paths, detached: &mut Detache
         }
         Err(error) => detached.errors.push(error.into()),
     }
+    let removed = service::remove(netlink, &owner).await;
+    detached.note(
+        removed.map(|removed| removed.then(|| format!("device {}", service::SERVICE_DEVICE))),
+    );
     let removed = fallback::remove(netlink, &owner).await;
     detached.note(
         removed.map(|removed| removed.then(|| format!("device {}", fallback::FALLBACK_DEVICE))),

@@ -75,6 +75,12 @@ pub enum DatapathError {
          choose --xdp native, or --decap tc"
     )]
     DecapUnsupported { device: String, mode: XdpMode },
+    #[error("make device {device} the way to the agent")]
+    Service {
+        device: String,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     #[error("device {0} does not exist")]
     NoDevice(String),
     #[error("{action} {}", path.display())]

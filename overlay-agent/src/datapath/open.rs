@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::net::IpAddr;
 
+use aya::maps::DevMap;
 use aya::programs::{SchedClassifier, TcAttachType};
 use aya::{Ebpf, EbpfLoader};
 use overlay_common::layout::{Vtep, vtep_flags};
 use overlay_common::maps::{
-    ALL, FROM_ENDPOINT, FROM_FALLBACK, FROM_UNDERLAY, TO_UNDERLAY, UNDERLAY_FILTER,
+    ALL, FROM_ENDPOINT, FROM_FALLBACK, FROM_SERVICE, FROM_UNDERLAY, SERVICE, TO_UNDERLAY,
+    UNDERLAY_FILTER,
 };
 use overlay_common::net::{IpKey, MacAddr};
 use tracing::info;
@@ -147,6 +149,30 @@ impl Datapath {
         .attach_guard(&self.netlink, program, &mut Undo::default())
         .await?;
         Ok(link.ifindex)
+    }
+
+    /// Makes a device, which is down, the way from endpoints to the agent.
+    pub async fn open_service(&mut self, device: &str) -> Result<(), DatapathError> {
+        let link = self::device(&self.netlink, device).await?;
+        let program = classifier(&mut self.ebpf, FROM_SERVICE)?;
+        Hook {
+            program: FROM_SERVICE,
+            device: &link,
+            pin: self.paths.link(paths::FROM_SERVICE),
+            way: TcAttachType::Ingress,
+        }
+        .attach_guard(&self.netlink, program, &mut Undo::default())
+        .await?;
+        self.netlink.set_up(link.ifindex, device).await?;
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| DatapathError::Service {
+            device: device.to_owned(),
+            source,
+        };
+        let map = self.ebpf.map_mut(SERVICE);
+        let map = map.ok_or(DatapathError::NoProgram(SERVICE))?;
+        let mut map = DevMap::try_from(map).map_err(|error| failed(error.into()))?;
+        map.set(0, link.ifindex, None, 0)
+            .map_err(|error| failed(error.into()))
     }
 
     /// Takes the program off an endpoint's device, whether or not that is still there. Once it

@@ -23,6 +23,8 @@ pub(super) const FROM_UNDERLAY: &str = "from_underlay";
 pub(super) const TO_UNDERLAY: &str = "to_underlay";
 /// Link of the TC program on the fallback device.
 pub(super) const FROM_FALLBACK: &str = "from_fallback";
+/// Link of the TC program on the host side of the service's veth.
+pub(super) const FROM_SERVICE: &str = "from_service";
 /// Links of the TC programs on the endpoints' devices: this and the device's name.
 const ENDPOINT: &str = "endpoint-";
 

@@ -151,7 +151,7 @@ pub async fn create_loose(
     Ok(())
 }
 
-async fn add_pair(
+pub(super) async fn add_pair(
     netlink: &Netlink,
     device: &str,
     mtu: u32,

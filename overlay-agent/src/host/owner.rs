@@ -27,6 +27,15 @@ impl Owner {
         format!("{} endpoint {endpoint}", self.mark)
     }
 
+    /// Alias of the host side of the service's veth.
+    pub fn service_alias(&self) -> String {
+        format!("{} service", self.mark)
+    }
+
+    pub fn is_service(&self, alias: Option<&str>) -> bool {
+        alias == Some(self.service_alias().as_str())
+    }
+
     pub fn is_fallback(&self, alias: Option<&str>) -> bool {
         alias == Some(self.mark.as_str())
     }

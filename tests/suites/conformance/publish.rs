@@ -80,6 +80,7 @@ impl<'a> Net<'a> {
             mac: "02:42:0a:01:00:02".parse()?,
             name: "web".to_owned(),
             container: None,
+            aliases: Vec::new(),
             allow_ips: Vec::new(),
             forwarding: false,
             extra: Extra::new(),

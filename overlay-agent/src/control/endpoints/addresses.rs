@@ -159,6 +159,7 @@ pub(super) fn record(name: String, leases: &[Lease], mac: Option<MacAddr>) -> En
         mac: mac.or(derived).unwrap_or_default(),
         name,
         container: None,
+        aliases: Vec::new(),
         allow_ips: Vec::new(),
         forwarding: false,
         extra: Extra::new(),

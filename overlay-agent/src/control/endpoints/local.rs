@@ -11,6 +11,7 @@ use crate::control::desired::{network_mtu, network_overhead};
 use crate::control::error::AgentError;
 use crate::control::sync::Trust;
 use crate::host::endpoint::{self, NewEndpoint, Route};
+use crate::host::service;
 use crate::store::schema::{EndpointPath, EndpointRecord, Network, NetworkRecord};
 
 impl Agent {
@@ -24,7 +25,8 @@ impl Agent {
     ) -> Result<(), AgentError> {
         let device = device_name(&path.id);
         let addresses = with_prefixes(&network.record, record);
-        let routes = routes(&network.record, record);
+        let mut routes = routes(&network.record, record);
+        routes.extend(to_service(&network.record, record));
         let new = NewEndpoint {
             device: &device,
             id: path.id.as_str(),
@@ -186,6 +188,15 @@ pub(super) fn routes(network: &NetworkRecord, record: &EndpointRecord) -> Vec<Ro
         }));
     }
     routes
+}
+
+/// To the service address, also where there is no other way out.
+fn to_service(network: &NetworkRecord, record: &EndpointRecord) -> Option<Route> {
+    let gateway = network.gateway_of(record.ip4?.into())?;
+    Some(Route {
+        destination: IpNet::from(IpAddr::from(service::ADDRESS)),
+        gateway,
+    })
 }
 
 #[cfg(test)]

@@ -54,6 +54,9 @@ pub struct EndpointRecord {
     pub name: String,
     #[serde(default)]
     pub container: Option<String>,
+    /// Other names that it goes by on the network.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
     /// What it may send from besides its own addresses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allow_ips: Vec<IpNet>,
