@@ -4,6 +4,7 @@
 //! - [`mirror`] decides what makes Docker's networks and the store's the same, [`keep`] does it.
 //! - [`members`] keeps the endpoints' names, and sweeps what Docker will never release.
 
+mod aliases;
 mod bind;
 mod driver;
 mod engine;
@@ -16,6 +17,7 @@ mod mirror;
 mod options;
 mod plugin;
 mod pools;
+mod sandbox;
 mod socket;
 mod table;
 
@@ -33,8 +35,10 @@ use tokio_util::sync::CancellationToken;
 use crate::control::agent::Agent;
 use crate::control::problem::Problem;
 use crate::store::schema::Network;
+use aliases::Asked;
 use error::DockerError;
 use making::Making;
+use sandbox::Joined;
 pub use socket::{SocketFile, listen};
 use table::{Entry, Table};
 
@@ -50,7 +54,11 @@ pub struct Docker {
     agent: Arc<Agent>,
     /// Of Docker's API.
     socket: PathBuf,
-    table: Table,
+    table: Table<Entry>,
+    /// Endpoints that are in a container.
+    joined: Table<Joined>,
+    /// Whose aliases are known.
+    asked: Asked,
     /// What is being made.
     making: Mutex<Making>,
     /// When the first and the last call failed since Docker was compared with the store.
@@ -68,7 +76,9 @@ pub struct Docker {
 impl Docker {
     pub fn new(agent: Arc<Agent>, socket: PathBuf) -> Arc<Self> {
         Arc::new(Self {
-            table: Table::load(&agent.config.state_dir),
+            table: Table::load(agent.config.state_dir.join("docker.json")),
+            joined: Table::load(agent.config.state_dir.join("docker-joined.json")),
+            asked: Asked::default(),
             agent,
             socket,
             making: Mutex::default(),

@@ -3,6 +3,7 @@
 mod containers;
 mod daemon;
 mod faults;
+mod names;
 mod networks;
 mod startup;
 mod traces;

@@ -93,6 +93,9 @@ pub struct Endpoint {
     pub mac: MacAddr,
     /// Docker's id of its container.
     pub container: Option<String>,
+    /// Other names that it goes by on the network.
+    #[serde(default)]
+    pub aliases: Vec<String>,
     /// What it may send from besides its own addresses.
     pub allow_ips: Vec<IpNet>,
     /// Whether it forwards packets of others.

@@ -137,6 +137,7 @@ pub(super) async fn exec(arguments: Arguments, client: &Client) -> Result<()> {
                     ("ip", ip),
                     ("mac", mac),
                     ("container", or_dash(endpoint.container.as_ref())),
+                    ("aliases", joined(&endpoint.aliases)),
                     ("allow-ip", joined(&endpoint.allow_ips)),
                     ("forwarding", endpoint.forwarding.to_string()),
                     ("device", or_dash(endpoint.device.as_ref())),

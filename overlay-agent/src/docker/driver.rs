@@ -24,6 +24,8 @@ use crate::store::schema::{EndpointId, Network, rules};
 
 /// `types.NEXTHOP` of libnetwork.
 const VIA_NEXT_HOP: u8 = 0;
+/// `types.CONNECTED`.
+const ON_THE_LINK: u8 = 1;
 
 /// Docker tells the name when this is done, by an event: until then only the VNI is reserved.
 pub(super) async fn create_network(
@@ -222,7 +224,13 @@ pub(super) async fn delete_endpoint(
     if let Some((net, _)) = docker.agent.local_endpoint(&id) {
         docker.agent.remove_handed(net, &id).await?;
     }
+    docker.left(&asked.endpoint);
     Ok(json!({}))
+}
+
+pub(super) fn leave(docker: &Docker, asked: &EndpointRequest) -> Value {
+    docker.left(&asked.endpoint);
+    json!({})
 }
 
 /// The container's way to its networks. Without a gateway Docker gives it a way out by its own bridge.
@@ -232,16 +240,24 @@ pub(super) fn join(docker: &Docker, asked: &EndpointRequest) -> Result<JoinAnswe
     let (net, record) = docker.agent.local_endpoint(&id).ok_or_else(missing)?;
     let network = docker.network_numbered(net).ok_or_else(missing)?;
     let inner = docker.agent.inner_routes(&network, &record).into_iter();
-    let static_routes = inner.map(|route| StaticRoute {
+    let inner = inner.map(|route| StaticRoute {
         destination: route.destination.to_string(),
         route_type: VIA_NEXT_HOP,
         next_hop: route.gateway.to_string(),
     });
+    let to_service = record
+        .ip4
+        .and_then(|_| docker.route_to_service(&asked.endpoint, &asked.sandbox))
+        .map(|net| StaticRoute {
+            destination: net.to_string(),
+            route_type: ON_THE_LINK,
+            next_hop: String::new(),
+        });
     Ok(JoinAnswer {
         interface_name: InterfaceName {
             src_name: peer_name(&id),
             dst_prefix: "eth",
         },
-        static_routes: static_routes.collect(),
+        static_routes: inner.chain(to_service).collect(),
     })
 }

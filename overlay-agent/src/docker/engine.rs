@@ -1,6 +1,6 @@
 //! Docker's own API, as far as it is asked here.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -8,7 +8,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bollard::Docker;
 use bollard::errors::Error;
 use bollard::models::{EventMessage, Ipam, IpamConfig, NetworkCreateRequest};
-use bollard::query_parameters::{EventsOptions, InspectNetworkOptions, ListNetworksOptions};
+use bollard::query_parameters::{
+    EventsOptions, InspectContainerOptions, InspectNetworkOptions, ListNetworksOptions,
+};
 use futures_util::Stream;
 use ipnet::IpNet;
 
@@ -120,6 +122,26 @@ impl Engine {
             }
         });
         Ok(Some(seen.collect()))
+    }
+
+    /// What else an endpoint's container is called on its network.
+    pub(super) async fn aliases(
+        &self,
+        container: &str,
+        endpoint: &str,
+    ) -> Result<Vec<String>, DockerError> {
+        let found = self
+            .docker
+            .inspect_container(container, None::<InspectContainerOptions>);
+        let container = found.await.map_err(|error| self.failed(error))?;
+        let networks = container.network_settings.and_then(|all| all.networks);
+        let mut networks = networks.unwrap_or_default().into_values();
+        let own = networks.find(|own| own.endpoint_id.as_deref() == Some(endpoint));
+        let own = own.unwrap_or_default();
+        // Before 25 there are aliases only.
+        let names = own.aliases.into_iter().chain(own.dns_names).flatten();
+        let names: BTreeSet<String> = names.filter(|name| !name.is_empty()).collect();
+        Ok(names.into_iter().collect())
     }
 
     /// Makes the network that stands for one of the store.

@@ -51,11 +51,14 @@ impl Docker {
             if let Some(one) = seen.get(id.as_str()).filter(|one| !one.name.is_empty()) {
                 let described = self.agent.describe(&id, &one.name, one.container.clone());
                 tell(id.as_str(), described.await.map_err(DockerError::from));
+                self.learn_aliases(engine, &id, one);
             }
         }
         let Some(before) = before else {
             return Ok(());
         };
+        self.forget_left();
+        self.forget_asked();
         for (id, net) in self.of_docker() {
             if self.agent.is_since(&id, before) && !seen.contains_key(id.as_str()) {
                 tracing::warn!(endpoint = %id, "Docker does not know it: removing it");

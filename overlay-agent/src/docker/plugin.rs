@@ -117,7 +117,12 @@ pub(super) async fn serve(
                 driver::join(&docker, &asked)
             }),
         )
-        .route("/NetworkDriver.Leave", said(json!({})))
+        .route(
+            "/NetworkDriver.Leave",
+            call(Part::Network, |docker, asked| async move {
+                Ok(driver::leave(&docker, &asked))
+            }),
+        )
         .route("/NetworkDriver.DiscoverNew", said(json!({})))
         .route("/NetworkDriver.DiscoverDelete", said(json!({})))
         .with_state(docker);

@@ -1,20 +1,23 @@
-//! Which Docker network is which network of the store. Kept in a file: after a restart of everything
-//! Docker asks by its ids before it can be asked for names.
+//! What Docker has asked for and does not tell again, kept in files: first of all, which Docker network is
+//! which network of the store. After a restart of everything Docker asks by its ids before it can be asked for
+//! names.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 use overlay_common::net::Vni;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::store::schema::NetworkRecord;
 
 /// By Docker's ids.
-pub(super) type Entries = BTreeMap<String, Entry>;
+pub(super) type Entries<V> = BTreeMap<String, V>;
 
+/// The network that a Docker network is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Entry {
     pub(super) name: String,
@@ -35,16 +38,16 @@ impl Entry {
     }
 }
 
+/// A file of entries.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(super) struct Table<V> {
     file: PathBuf,
-    entries: watch::Sender<Entries>,
+    entries: watch::Sender<Entries<V>>,
 }
 
-impl Table {
+impl<V: Clone + PartialEq + Serialize + DeserializeOwned> Table<V> {
     /// What an earlier run has left; nothing where that cannot be read: Docker tells it again.
-    pub(super) fn load(state_dir: &Path) -> Self {
-        let file = state_dir.join("docker.json");
+    pub(super) fn load(file: PathBuf) -> Self {
         let entries = fs::read(&file)
             .ok()
             .and_then(|bytes| serde_json::from_slice(&bytes).ok())
@@ -55,19 +58,19 @@ impl Table {
         }
     }
 
-    pub(super) fn get(&self, id: &str) -> Option<Entry> {
+    pub(super) fn get(&self, id: &str) -> Option<V> {
         self.entries.borrow().get(id).cloned()
     }
 
-    pub(super) fn all(&self) -> Entries {
+    pub(super) fn all(&self) -> Entries<V> {
         self.entries.borrow().clone()
     }
 
-    pub(super) fn subscribe(&self) -> watch::Receiver<Entries> {
+    pub(super) fn subscribe(&self) -> watch::Receiver<Entries<V>> {
         self.entries.subscribe()
     }
 
-    pub(super) fn change(&self, change: impl FnOnce(&mut Entries)) {
+    pub(super) fn change(&self, change: impl FnOnce(&mut Entries<V>)) {
         let changed = self.entries.send_if_modified(|entries| {
             let before = entries.clone();
             change(entries);
@@ -94,20 +97,22 @@ mod tests {
     #[test]
     fn survives_the_agent() {
         let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("docker.json");
+        let load = || Table::<Entry>::load(file.clone());
         let entry = Entry {
             name: "blue".into(),
             vni: Vni::new(7).unwrap(),
             subnets: vec!["10.64.0.0/16".parse().unwrap()],
             twin: true,
         };
-        let table = Table::load(folder.path());
+        let table = load();
         table.change(|entries| {
             entries.insert("abc".into(), entry.clone());
         });
-        assert_eq!(Table::load(folder.path()).get("abc"), Some(entry));
+        assert_eq!(load().get("abc"), Some(entry));
         table.change(BTreeMap::clear);
-        assert_eq!(Table::load(folder.path()).all(), Entries::new());
-        fs::write(folder.path().join("docker.json"), "{").unwrap();
-        assert_eq!(Table::load(folder.path()).all(), Entries::new());
+        assert_eq!(load().all(), Entries::new());
+        fs::write(&file, "{").unwrap();
+        assert_eq!(load().all(), Entries::new());
     }
 }

@@ -44,7 +44,7 @@ impl Pair {
     }
 
     fn start_agent(&mut self) -> Result<()> {
-        let Dockers { dockers, world } = &mut self.all;
+        let Dockers { dockers, world, .. } = &mut self.all;
         start_agent(world, 1, &dockers[0])
     }
 
@@ -193,7 +193,7 @@ fn host_restarts() -> Result<()> {
     let more = ["--restart", "always"];
     pair.all.run(1, "blue", "always", &more)?;
     pair.kill_agent()?;
-    let Dockers { dockers, world } = &mut pair.all;
+    let Dockers { dockers, world, .. } = &mut pair.all;
     dockers[0].power_off(world.host(1))?;
     wipe(pair.all.world.host(1))?;
     pair.start_agent()?;
@@ -304,7 +304,7 @@ fn host_restarts_before_the_store() -> Result<()> {
     let fixed = pair.all.run(1, "blue", "fixed", &[])?;
     pair.all.docker(1).cli_ok(&["rm", "-f", "fixed"])?;
     pair.all.run(1, "blue", "fixed", &["--ip", &fixed])?;
-    let Dockers { dockers, world } = &mut pair.all;
+    let Dockers { dockers, world, .. } = &mut pair.all;
     world.host_mut(1).agent()?.kill9()?;
     dockers[0].power_off(world.host(1))?;
     wipe(world.host(1))?;

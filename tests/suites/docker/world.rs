@@ -1,5 +1,6 @@
 //! Two hosts with an agent and a Docker each, and a Consul.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -8,6 +9,7 @@ use tests::agent::START_TIMEOUT;
 use tests::docker::{Docker, IMAGE, Options};
 use tests::wait::until;
 
+use crate::support::dns::Upstream;
 use crate::support::{CONVERGE, StoreKind, World};
 
 /// What our drivers are called.
@@ -16,6 +18,8 @@ pub(super) const DRIVER: &str = "overlay-ebpf";
 /// Dropped in this order: Docker's daemons first.
 pub(super) struct Dockers {
     pub(super) dockers: [Docker; 2],
+    /// What both hosts ask for names out there.
+    pub(super) upstream: Upstream,
     pub(super) world: World,
 }
 
@@ -27,6 +31,8 @@ impl Dockers {
     /// The daemons started with these options.
     pub(super) fn with(options: &Options) -> Result<Self> {
         let mut world = World::without_agents(StoreKind::Consul)?;
+        let upstream = Upstream::start(&world.store_station.netns, world.store_station.ip)?;
+        std::fs::write(resolv_conf(&world), upstream.resolv_conf())?;
         let mut dockers = Vec::new();
         for n in [1, 2] {
             let version = tests::docker::DockerVersion::from_env()?;
@@ -40,7 +46,11 @@ impl Dockers {
             docker.load_image()?;
         }
         let dockers = dockers.try_into().ok().context("two daemons")?;
-        Ok(Self { dockers, world })
+        Ok(Self {
+            dockers,
+            upstream,
+            world,
+        })
     }
 
     pub(super) fn docker(&self, n: usize) -> &Docker {
@@ -108,7 +118,10 @@ pub(super) fn spawn_agent(world: &mut World, n: usize, docker: &Docker) -> Resul
     let (socket, plugins) = (docker.socket(), docker.plugins().to_owned());
     let text = |path: &std::path::Path| path.to_str().map(str::to_owned).context("a path");
     let (socket, plugins) = (text(&socket)?, text(&plugins)?);
+    let names = text(&resolv_conf(world))?;
     let more = [
+        "--resolv-conf",
+        &names,
         "--docker",
         "--docker-socket",
         &socket,
@@ -116,6 +129,11 @@ pub(super) fn spawn_agent(world: &mut World, n: usize, docker: &Docker) -> Resul
         &plugins,
     ];
     world.host_mut(n).spawn_agent(&url, &more)
+}
+
+/// Names the hosts' servers.
+fn resolv_conf(world: &World) -> PathBuf {
+    world.work.path().join("resolv.conf")
 }
 
 /// Names of the networks of our driver.

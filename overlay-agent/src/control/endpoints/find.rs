@@ -85,6 +85,7 @@ impl Agent {
             ip6: record.ip6,
             mac: record.mac,
             container: record.container.clone(),
+            aliases: record.aliases.clone(),
             allow_ips: record.allow_ips.clone(),
             forwarding: record.forwards(),
             device: local.map(|local| local.device.clone()),

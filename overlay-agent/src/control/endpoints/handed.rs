@@ -256,15 +256,42 @@ impl Agent {
         name: &str,
         container: Option<String>,
     ) -> Result<(), AgentError> {
+        self.redescribe(id, |record| {
+            name.clone_into(&mut record.name);
+            record.container = container;
+        })
+        .await
+    }
+
+    /// Changes what else this host's endpoint is called, if it still has the name.
+    pub(crate) async fn describe_aliases(
+        &self,
+        id: &EndpointId,
+        name: &str,
+        aliases: Vec<String>,
+    ) -> Result<(), AgentError> {
+        self.redescribe(id, |record| {
+            if record.name == name {
+                record.aliases = aliases;
+            }
+        })
+        .await
+    }
+
+    async fn redescribe(
+        &self,
+        id: &EndpointId,
+        change: impl FnOnce(&mut EndpointRecord),
+    ) -> Result<(), AgentError> {
         let _one_at_a_time = self.operations.lock().await;
-        let Some((net, mut record)) = self.local_endpoint(id) else {
+        let Some((net, before)) = self.local_endpoint(id) else {
             return Ok(());
         };
-        if record.name == name && record.container == container {
+        let mut record = before.clone();
+        change(&mut record);
+        if record == before {
             return Ok(());
         }
-        name.clone_into(&mut record.name);
-        record.container = container;
         let path = self.own_path(net, id);
         if self.registry.describe_endpoint(&path, &record).await?
             && let Some(local) = self.state().locals.get_mut(id)

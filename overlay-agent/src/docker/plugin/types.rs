@@ -89,6 +89,9 @@ pub(in crate::docker) struct EndpointRequest {
     pub(in crate::docker) endpoint: String,
     #[serde(rename = "Interface")]
     pub(in crate::docker) interface: Option<Interface>,
+    /// Path of the container's namespace.
+    #[serde(rename = "SandboxKey")]
+    pub(in crate::docker) sandbox: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
