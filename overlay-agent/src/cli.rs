@@ -2,6 +2,7 @@
 
 mod attach;
 mod detach;
+mod doctor;
 mod dump;
 mod endpoint;
 mod network;
@@ -49,6 +50,8 @@ enum Command {
     Node(node::Arguments),
     /// How the agent of this host is doing
     Status(output::Format),
+    /// Whether this host has what it takes, with or without an agent: run it with the options of `run`
+    Doctor(doctor::Arguments),
     /// What the data path of this host holds, with or without an agent
     Dump(output::Format),
     /// Run the embedded store by itself, for several agents
@@ -92,6 +95,9 @@ fn execute(cli: Cli) -> Result<()> {
             Command::Endpoint(arguments) => endpoint::exec(arguments, &client(locations)?).await,
             Command::Node(arguments) => node::exec(arguments, &client(locations)?).await,
             Command::Status(format) => status::exec(format, &client(locations)?).await,
+            Command::Doctor(doctor::Arguments { settings, format }) => {
+                doctor::exec(data_path(locations, settings)?, format).await
+            }
             Command::Dump(format) => dump::exec(format, &config(locations)?),
             Command::Store(arguments) => store::exec(arguments, &config(locations)?).await,
         }

@@ -179,6 +179,15 @@ pub struct DockerConfig {
     pub plugins: PathBuf,
 }
 
+impl Default for DockerConfig {
+    fn default() -> Self {
+        Self {
+            socket: "/run/docker.sock".into(),
+            plugins: "/run/docker/plugins".into(),
+        }
+    }
+}
+
 impl Config {
     /// Completes what clap took from flags and environment with the file and the defaults.
     pub fn load(locations: Locations, settings: Settings) -> Result<Self, ConfigError> {
@@ -218,22 +227,15 @@ impl Config {
                 .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9469))),
             log_drops: settings.log_drops.or(file.log_drops).unwrap_or(false),
             resolv_conf: dir(settings.resolv_conf, file.resolv_conf, "/etc/resolv.conf"),
-            docker: settings
-                .docker
-                .or(file.docker)
-                .unwrap_or(false)
-                .then(|| DockerConfig {
-                    socket: dir(
-                        settings.docker_socket,
-                        file.docker_socket,
-                        "/run/docker.sock",
-                    ),
-                    plugins: dir(
-                        settings.docker_plugins,
-                        file.docker_plugins,
-                        "/run/docker/plugins",
-                    ),
-                }),
+            docker: settings.docker.or(file.docker).unwrap_or(false).then(|| {
+                let default = DockerConfig::default();
+                let socket = settings.docker_socket.or(file.docker_socket);
+                let plugins = settings.docker_plugins.or(file.docker_plugins);
+                DockerConfig {
+                    socket: socket.unwrap_or(default.socket),
+                    plugins: plugins.unwrap_or(default.plugins),
+                }
+            }),
         }
     }
 

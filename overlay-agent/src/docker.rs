@@ -21,7 +21,7 @@ mod sandbox;
 mod socket;
 mod table;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
@@ -36,10 +36,11 @@ use crate::control::agent::Agent;
 use crate::control::problem::Problem;
 use crate::store::schema::Network;
 use aliases::Asked;
+use engine::Engine;
 use error::DockerError;
 use making::Making;
 use sandbox::Joined;
-pub use socket::{SocketFile, listen};
+pub use socket::{SocketFile, listen, plugin_socket};
 use table::{Entry, Table};
 
 /// What the drivers are called: `docker network create -d overlay-ebpf --ipam-driver overlay-ebpf`.
@@ -177,6 +178,12 @@ impl Docker {
         known?;
         Err(DockerError::NoNetwork)
     }
+}
+
+/// What answers at the socket of Docker's API.
+pub(crate) async fn version(socket: &Path) -> anyhow::Result<String> {
+    let engine = Engine::connect(socket).await?;
+    Ok(engine.version().await?)
 }
 
 /// A panic ends the process; until then what is inside is as good as it was.

@@ -6,6 +6,7 @@ pub mod config;
 pub mod control;
 pub mod datapath;
 pub mod docker;
+pub mod doctor;
 pub mod host;
 pub mod ipam;
 pub mod metrics;

@@ -8,6 +8,7 @@ mod conformance;
 mod consul;
 mod datapath;
 mod docker;
+mod doctor;
 mod families;
 mod faults;
 mod flood;

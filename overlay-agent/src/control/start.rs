@@ -34,7 +34,7 @@ use crate::store::{Client, Registry, StoreConfig};
 const SOCKET_PATH_MAX: usize = 107;
 
 /// How long the store is given to refuse us before anything is made.
-const PROBE: Duration = Duration::from_secs(3);
+pub(crate) const PROBE: Duration = Duration::from_secs(3);
 
 /// Runs until `shutdown`. The data path stays.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
@@ -193,7 +193,7 @@ fn kernel() -> String {
     )
 }
 
-fn uses_embedded(config: &Config) -> bool {
+pub(crate) fn uses_embedded(config: &Config) -> bool {
     match config.store {
         StoreChoice::Embedded => true,
         StoreChoice::Url(_) => false,
@@ -205,7 +205,7 @@ fn consul_variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-fn store_config(config: &Config) -> Result<StoreConfig> {
+pub(crate) fn store_config(config: &Config) -> Result<StoreConfig> {
     let store = if uses_embedded(config) {
         let socket = format!(
             "unix://{}",

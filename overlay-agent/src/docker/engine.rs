@@ -82,6 +82,13 @@ impl Engine {
         }
     }
 
+    /// Which daemon it is.
+    pub(super) async fn version(&self) -> Result<String, DockerError> {
+        let version = self.docker.version().await;
+        let version = version.map_err(|error| self.failed(error))?.version;
+        Ok(format!("Docker {} answers", version.unwrap_or_default()))
+    }
+
     /// All networks, of all drivers.
     pub(super) async fn networks(&self) -> Result<Vec<Seen>, DockerError> {
         let all = self.docker.list_networks(None::<ListNetworksOptions>).await;

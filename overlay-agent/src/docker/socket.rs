@@ -23,6 +23,11 @@ impl Drop for SocketFile {
     }
 }
 
+/// Where Docker looks for the drivers.
+pub fn plugin_socket(plugins: &Path) -> PathBuf {
+    plugins.join(format!("{DRIVER}.sock"))
+}
+
 /// The socket that the service manager has handed over (`LISTEN_FDS`), else a new one in Docker's folder of
 /// plugins, in the place of one that a dead agent has left.
 pub fn listen(plugins: &Path) -> Result<(UnixListener, SocketFile)> {
@@ -30,7 +35,7 @@ pub fn listen(plugins: &Path) -> Result<(UnixListener, SocketFile)> {
     if let Some(listener) = handed.context("take over the socket for Docker (LISTEN_FDS)")? {
         return Ok((ready(listener)?, SocketFile(None)));
     }
-    let path = plugins.join(format!("{DRIVER}.sock"));
+    let path = plugin_socket(plugins);
     let context = || format!("listen for Docker on {}", path.display());
     fs::create_dir_all(plugins).with_context(context)?;
     if UnixStream::connect(&path).is_ok() {
