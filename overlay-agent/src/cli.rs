@@ -118,10 +118,12 @@ fn client(locations: Locations) -> Result<Client> {
 
 /// `OVERLAY_LOG` chooses what is logged, as `RUST_LOG` does elsewhere.
 fn log_to_stderr() {
+    // The name server's library tells of each question.
+    let default = "info,hickory_server=error,hickory_resolver=error,hickory_net=error";
+    let chosen = std::env::var("OVERLAY_LOG").unwrap_or_default();
     let filter = EnvFilter::builder()
-        .with_env_var("OVERLAY_LOG")
         .with_default_directive(tracing::level_filters::LevelFilter::INFO.into())
-        .from_env_lossy();
+        .parse_lossy(format!("{default},{chosen}"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -7,7 +7,7 @@ pub mod endpoints;
 pub mod error;
 mod follow;
 pub mod lock;
-mod names;
+pub mod names;
 pub mod node_id;
 pub mod plan;
 pub mod problem;

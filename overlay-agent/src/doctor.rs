@@ -60,7 +60,7 @@ pub async fn examine(config: &Config) -> Vec<Finding> {
         .map(|check| Finding::of(check.what, check.result))
         .collect();
     found.push(Finding::of("underlay", underlay(config).await));
-    let attached = Datapath::maps_only(&Paths::new(&config.bpffs_dir)).is_ok();
+    let attached = Datapath::is_attached(&Paths::new(&config.bpffs_dir));
     if !attached {
         found.push(Finding::of("port", free_port(config.port)));
     }

@@ -2,13 +2,14 @@
 //!
 //! - [`table`] says what a name means to whoever asks.
 //! - [`zone`] is that for the name server, [`upstream`] has the names that are nobody's here.
-//! - [`serve`] runs it, on a thread of its own: endpoints can ask as much as they like, and the agent has
-//!   other things to do.
+//! - [`serve`] runs it, on threads of its own: endpoints can ask as much as they like, and the agent has
+//!   other things to do. [`transport`] says how much is answered at a time.
 
 mod serve;
 mod table;
+mod transport;
 mod upstream;
 mod zone;
 
-pub use serve::run;
-pub use table::{Asker, Names};
+pub use serve::{THREAD, run};
+pub use table::Names;

@@ -1,6 +1,6 @@
 //! Names of endpoints on all hosts, asked for at the service address.
 
-use std::net::TcpStream;
+use std::net::{TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -10,7 +10,9 @@ use tests::lab::Host;
 use tests::traffic::ping::ping;
 use tests::wait::until;
 
-use crate::support::dns::{Reply, SERVICE, Upstream, ask, ask_tcp};
+use crate::support::dns::{
+    Reply, SERVICE, Upstream, ask, ask_on, ask_tcp, ask_with_room, connect, question,
+};
 use crate::support::{CONVERGE, Container, StoreKind, World};
 
 /// What a person would call at once.
@@ -149,6 +151,101 @@ fn two_networks_never_mix() -> Result<()> {
     Ok(())
 }
 
+/// As the host's own resolver does: the first that answers is asked alone.
+#[test]
+fn servers_are_asked_in_their_order() -> Result<()> {
+    let Names {
+        upstream: second,
+        mut world,
+    } = Names::new()?;
+    world.create_network("blue", &["--subnet", "10.1.0.0/24"])?;
+    let web = world.container(1, "blue", "web")?;
+    let station = world.lab.station("first")?;
+    let first = Upstream::start(&station.netns, station.ip)?;
+    let file = world.work.path().join("resolv.conf");
+    let both = first.resolv_conf() + &second.resolv_conf();
+    std::fs::write(file, both)?;
+    let out_there = Reply::of(&[&Upstream::ANSWER.to_string()]);
+    ensure!(ask(&web.netns, "www.example", A)? == out_there);
+    ensure!(ask(&web.netns, "nobody", A)? == unknown());
+    ensure!(first.asked() > 0 && second.asked() == 0, "not in order");
+    // One that has no good answer is followed by the next, and so is a dead one.
+    for name in ["a.refused.example", "b.silent.example"] {
+        let before = second.asked();
+        let _ = ask(&web.netns, name, A);
+        ensure!(second.asked() > before, "{name}: the second was not asked");
+    }
+    drop(first);
+    station.netns.ip(&["link", "set", "eth0", "down"])?;
+    ensure!(ask(&web.netns, "more.example", A)? == out_there);
+    Ok(())
+}
+
+/// Longer than a datagram holds, than a packet of the way there, than whoever asks has room for.
+#[test]
+fn long_answers() -> Result<()> {
+    let Names {
+        upstream: _upstream,
+        world,
+    } = Names::new()?;
+    world.create_network("blue", &["--subnet", "10.1.0.0/24"])?;
+    let web = world.container(1, "blue", "web")?;
+    let (reply, cut) = ask_with_room(&web.netns, "many.example", None)?;
+    ensure!(
+        cut && reply.data.len() < Upstream::MANY,
+        "{cut} {}",
+        reply.data.len()
+    );
+    let (reply, cut) = ask_with_room(&web.netns, "many.example", Some(4096))?;
+    ensure!(
+        !cut && reply.data.len() == Upstream::MANY,
+        "{cut} {}",
+        reply.data.len()
+    );
+    let reply = ask_tcp(&web.netns, "many.example", A)?;
+    ensure!(reply.data.len() == Upstream::MANY, "{}", reply.data.len());
+    Ok(())
+}
+
+/// A container that asks without end takes nothing from another.
+#[test]
+fn one_asks_too_much() -> Result<()> {
+    let Names {
+        upstream: _upstream,
+        world,
+    } = Names::new()?;
+    world.create_network("blue", &["--subnet", "10.1.0.0/24"])?;
+    let greedy = world.container(1, "blue", "greedy")?;
+    let web = world.container(1, "blue", "web")?;
+    means(&web, "greedy", &greedy)?;
+    let mut connections = Vec::new();
+    for _ in 0..40 {
+        connections.push(connect(&greedy.netns)?);
+    }
+    let mut answered = 0;
+    for stream in &mut connections {
+        answered += usize::from(ask_on(stream, "web", A).is_ok());
+    }
+    ensure!(answered == 32, "{answered} connections are served");
+    let since = Instant::now();
+    means(&web, "greedy", &greedy)?;
+    ensure!(ask_tcp(&web.netns, "greedy", A)? == Reply::of(&[&greedy.ip.to_string()]));
+    ensure!(since.elapsed() < AT_ONCE, "took {:?}", since.elapsed());
+    drop(connections);
+    until(CONVERGE, || ask_tcp(&greedy.netns, "web", A).map(drop))?;
+
+    // And names out there that nobody answers.
+    let socket = greedy.netns.run(|| Ok(UdpSocket::bind("0.0.0.0:0")?))?;
+    for k in 0..200 {
+        let question = question(&format!("{k}.silent.example"), A, None)?;
+        socket.send_to(&question, SERVICE)?;
+    }
+    let since = Instant::now();
+    ensure!(ask(&web.netns, "www.example", A)? == Reply::of(&[&Upstream::ANSWER.to_string()]));
+    ensure!(since.elapsed() < AT_ONCE, "took {:?}", since.elapsed());
+    Ok(())
+}
+
 /// It has no way out, and so no names out there.
 #[test]
 fn an_internal_network() -> Result<()> {
@@ -274,7 +371,7 @@ fn a_device_of_somebody_else_is_left_alone() -> Result<()> {
     })?;
     let text = problem.as_str().unwrap_or_default();
     ensure!(
-        text.contains("names are not served") && text.contains("ovdns0"),
+        text.contains("names are not served to endpoints") && text.contains("ovdns0"),
         "{text}"
     );
     world.host(1).netns().ip(&["link", "del", "ovdns0"])?;

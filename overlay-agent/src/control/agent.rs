@@ -79,8 +79,8 @@ pub(super) struct State {
     pub(super) docker: Option<watch::Receiver<Vec<Problem>>>,
     /// Why a folder of the store cannot be followed.
     pub(super) troubles: Vec<watch::Receiver<Option<String>>>,
-    /// Why names are not served.
-    pub(super) names: Option<Problem>,
+    /// Why names are not served, by whom they are not served to.
+    pub(super) names: BTreeMap<&'static str, Problem>,
     /// Why this host is not registered.
     pub(super) unregistered: Option<Problem>,
     /// By VNI: what was counted with peers that are gone.

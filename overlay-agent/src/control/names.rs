@@ -1,14 +1,38 @@
 //! The service that endpoints ask for names.
 
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use overlay_common::net::Vni;
+
 use super::agent::Agent;
 use super::error::AgentError;
 use super::problem::Problem;
 use crate::host::service::{self, SERVICE_DEVICE, Service, Sockets};
-use crate::names::{Asker, Names};
+use crate::store::schema::{EndpointPath, EndpointRecord, NetworkRecord};
+
+/// An endpoint of this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asker {
+    /// Of the host side of its veth.
+    pub ifindex: u32,
+    pub net: Vni,
+    /// Who has other endpoints, too, which it may ask about as well.
+    pub container: Option<String>,
+    /// When it was made.
+    pub since: SystemTime,
+}
 
 impl Agent {
-    /// What names mean to this host's endpoints.
-    pub(crate) fn names(&self) -> Names {
+    /// Looks at who may ask, and what there is to be known. Not for long: the agent waits meanwhile.
+    pub(crate) fn known<R>(
+        &self,
+        look: impl FnOnce(
+            &[Asker],
+            &BTreeMap<String, NetworkRecord>,
+            &BTreeMap<EndpointPath, EndpointRecord>,
+        ) -> R,
+    ) -> R {
         let state = self.state();
         let locals = state.locals.values().filter(|local| !local.leaving);
         let askers: Vec<Asker> = locals
@@ -17,10 +41,11 @@ impl Agent {
                     ifindex: local.ifindex?,
                     net: local.vni,
                     container: local.record.container.clone(),
+                    since: local.since,
                 })
             })
             .collect();
-        Names::of(&askers, &state.view.networks, state.view.endpoints.iter())
+        look(&askers, &state.view.networks, &state.view.endpoints)
     }
 
     /// Makes the way from endpoints to this host, and opens it.
@@ -40,12 +65,25 @@ impl Agent {
         Ok(wanted.then(Sockets::listen).transpose()?)
     }
 
-    /// Shows what is wrong, and tells it once.
-    pub(crate) fn note_names(&self, problem: Option<Problem>) {
+    /// Takes the way away: who asks from now on is told at once that nobody is there.
+    pub(crate) async fn close_service(&self) {
+        if let Err(error) = service::remove(&self.netlink, &self.owner).await {
+            tracing::warn!("{:#}", anyhow::Error::from(error));
+        }
+    }
+
+    /// Shows why names are not served to somebody, and tells it once.
+    pub(crate) fn note_names(&self, whom: &'static str, why: Option<String>) {
         let mut state = self.state();
-        if let Some(problem) = problem.as_ref().filter(|_| problem != state.names) {
+        let problem = why.map(|why| Problem::Names { whom, why });
+        if let Some(problem) = &problem
+            && state.names.get(whom) != Some(problem)
+        {
             tracing::warn!("{problem}");
         }
-        state.names = problem;
+        match problem {
+            Some(problem) => state.names.insert(whom, problem),
+            None => state.names.remove(whom),
+        };
     }
 }

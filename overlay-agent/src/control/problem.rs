@@ -142,8 +142,8 @@ pub enum Problem {
          that with `docker network rm {name}`"
     )]
     DockerNameTaken { name: String, driver: String },
-    #[error("containers' names are not served: {0}")]
-    Names(String),
+    #[error("names are not served to {whom}: {why}")]
+    Names { whom: &'static str, why: String },
     #[error("the store is not followed, the last state stays: {0}")]
     NotFollowed(String),
     #[error("the data path is behind: {0}")]

@@ -133,6 +133,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     shutdown.cancelled().await;
     info!("stopping: the data path stays as it is");
     following.abort();
+    agent.close_service().await;
     names.abort();
     // Commands that are being carried out are finished.
     drop(agent.operations.lock().await);

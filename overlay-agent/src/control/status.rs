@@ -140,7 +140,7 @@ impl State {
             .chain(self.underlay.iter().cloned())
             .chain(uncleared)
             .chain(self.of_docker())
-            .chain(self.names.clone())
+            .chain(self.names.values().cloned())
             .chain(self.orphans.iter().cloned())
             .chain(self.problems.iter().cloned())
             .collect()

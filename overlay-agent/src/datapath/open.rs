@@ -133,6 +133,13 @@ impl Datapath {
         Ok(Tables::open(paths)?)
     }
 
+    /// Whether the programs of the underlay are on their device, by whomever.
+    pub fn is_attached(paths: &Paths) -> bool {
+        let link = PinnedLink::open(&paths.link(paths::FROM_UNDERLAY));
+        let device = link.ok().flatten().and_then(|link| link.info().ok());
+        device.is_some_and(|info| info.ifindex != 0)
+    }
+
     /// Puts `from_endpoint` on the host side of an endpoint's veth. Doing it again is no error. A
     /// device that was up without it is taken down, and left so.
     ///

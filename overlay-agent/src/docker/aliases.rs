@@ -28,10 +28,10 @@ impl Docker {
         tokio::spawn(async move {
             let (id, name) = &question;
             let learnt = match engine.aliases(&container, id.as_str()).await {
-                Ok(aliases) => agent.describe_aliases(id, name, aliases).await.is_ok(),
-                Err(_) => false,
+                Ok(aliases) => agent.describe_aliases(id, name, aliases).await,
+                Err(_) => Ok(false),
             };
-            if !learnt {
+            if !learnt.is_ok_and(|learnt| learnt) {
                 // The next comparison asks again.
                 lock(&asked).remove(&question);
             }

@@ -50,8 +50,11 @@ impl Docker {
         for (id, _) in self.of_docker() {
             if let Some(one) = seen.get(id.as_str()).filter(|one| !one.name.is_empty()) {
                 let described = self.agent.describe(&id, &one.name, one.container.clone());
-                tell(id.as_str(), described.await.map_err(DockerError::from));
-                self.learn_aliases(engine, &id, one);
+                let described = described.await;
+                if described.is_ok() {
+                    self.learn_aliases(engine, &id, one);
+                }
+                tell(id.as_str(), described.map_err(DockerError::from));
             }
         }
         let Some(before) = before else {

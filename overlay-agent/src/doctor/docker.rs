@@ -29,7 +29,11 @@ pub(super) async fn examine(config: &Config) -> Vec<Finding> {
     if !wanted && !paths.socket.exists() && !socket.exists() {
         return Vec::new();
     }
-    let mut found = vec![Finding::of("docker", docker::version(&paths.socket).await)];
+    let mut docker = Finding::of("docker", docker::version(&paths.socket).await);
+    if !wanted {
+        docker.outcome = docker.outcome.min(Outcome::Warning);
+    }
+    let mut found = vec![docker];
     let plugin = if socket.exists() || wanted {
         Finding::of("docker plugin", plugin(&socket).await)
     } else {
@@ -69,38 +73,73 @@ async fn plugin(socket: &Path) -> Result<String> {
 
 /// Whether containers are told where names of other hosts are known.
 fn names() -> Finding {
-    let warn = |said| Finding::new("docker dns", Outcome::Warning, said);
+    let (outcome, said) = match fs::read(DAEMON_JSON) {
+        Ok(content) => judge(&content),
+        Err(error) if error.kind() == ErrorKind::NotFound => judge(b"{}"),
+        Err(error) => (Outcome::Warning, format!("read {DAEMON_JSON}: {error}")),
+    };
+    Finding::new("docker dns", outcome, said)
+}
+
+/// What the daemon's settings say.
+fn judge(content: &[u8]) -> (Outcome, String) {
     let wanted = service::ADDRESS.to_string();
-    let advice = format!(
-        "containers do not find those of other hosts by name: put \"dns\": [\"{wanted}\", YOUR-SERVER] \
-         into {DAEMON_JSON} and restart Docker, unless dockerd has --dns"
-    );
-    let content = match fs::read(DAEMON_JSON) {
-        Ok(content) => content,
-        Err(error) if error.kind() == ErrorKind::NotFound => return warn(advice),
-        Err(error) => return warn(format!("read {DAEMON_JSON}: {error}")),
-    };
-    let settings: Value = match serde_json::from_slice(&content) {
+    let settings: Value = match serde_json::from_slice(content) {
         Ok(settings) => settings,
-        Err(error) => return warn(format!("{DAEMON_JSON} is no JSON: {error}")),
+        Err(error) => {
+            return (
+                Outcome::Warning,
+                format!("{DAEMON_JSON} is no JSON: {error}"),
+            );
+        }
     };
-    let servers: Vec<&str> = settings["dns"]
-        .as_array()
-        .map(|servers| servers.iter().filter_map(Value::as_str).collect())
-        .unwrap_or_default();
-    match servers.iter().position(|server| *server == wanted) {
-        Some(0) if servers.len() > 1 => Finding::new(
-            "docker dns",
-            Outcome::Ok,
-            format!("asks {}", servers.join(", ")),
-        ),
-        Some(0) => warn(format!(
+    let servers = settings["dns"].as_array().into_iter().flatten();
+    let servers: Vec<&str> = servers.filter_map(Value::as_str).collect();
+    let warning = match servers.iter().position(|server| *server == wanted) {
+        Some(0) if servers.len() > 1 => {
+            return (Outcome::Ok, format!("asks {}", servers.join(", ")));
+        }
+        Some(0) => format!(
             "asks {wanted} only: names out there are not found while the agent is away; add a second server"
-        )),
-        Some(_) => warn(format!(
-            "asks {} first: {wanted} has to be the first",
-            servers[0]
-        )),
-        None => warn(advice),
+        ),
+        Some(_) => format!("asks {} first: {wanted} has to be the first", servers[0]),
+        None => format!(
+            "containers do not find those of other hosts by name: put \"dns\": [\"{wanted}\", YOUR-SERVER] \
+             into {DAEMON_JSON} and restart Docker, unless dockerd has --dns"
+        ),
+    };
+    (Outcome::Warning, warning)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_of_the_daemon() {
+        for (content, outcome, said) in [
+            (
+                r#"{"dns": ["169.254.53.53", "10.0.0.1"]}"#,
+                Outcome::Ok,
+                "asks 169.254.53.53, 10.0.0.1",
+            ),
+            (
+                r#"{"dns": ["169.254.53.53"]}"#,
+                Outcome::Warning,
+                "add a second server",
+            ),
+            (
+                r#"{"dns": ["10.0.0.1", "169.254.53.53"]}"#,
+                Outcome::Warning,
+                "asks 10.0.0.1 first",
+            ),
+            (r#"{"dns": []}"#, Outcome::Warning, "by name"),
+            ("{}", Outcome::Warning, "by name"),
+            ("{", Outcome::Warning, "is no JSON"),
+        ] {
+            let found = judge(content.as_bytes());
+            assert_eq!(found.0, outcome, "{content}");
+            assert!(found.1.contains(said), "{content}: {}", found.1);
+        }
     }
 }

@@ -1,12 +1,12 @@
 //! The name server: at the service address in its own namespace, and on the host for whoever is on no
 //! overlay network.
 
+use std::future::Future;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hickory_server::Server;
 use hickory_server::zone_handler::{Catalog, ZoneHandler as _};
 use nix::net::if_::if_nametoindex;
 use thiserror::Error;
@@ -15,25 +15,22 @@ use tokio::runtime;
 use tokio_util::sync::CancellationToken;
 
 use super::table::Names;
+use super::transport::{self, Load};
 use super::upstream::Upstream;
 use super::zone::Zone;
 use crate::control::agent::Agent;
 use crate::control::error::AgentError;
-use crate::control::problem::Problem;
 use crate::host::service::{SERVICE_DEVICE, Service, Sockets};
 use crate::store::backoff::Backoff;
+
+/// Name of the threads that answer. A panic there, over what a container has sent, is the end of that question.
+pub const THREAD: &str = "names";
 
 /// How often it is looked whether the way to us is still there.
 const LOOK: Duration = Duration::from_secs(5);
 
 /// Names are this old at most: collecting them takes some milliseconds where there are many.
 const AGE: Duration = Duration::from_millis(100);
-
-/// A connection without a question is closed.
-const IDLE: Duration = Duration::from_secs(10);
-
-/// Answers that wait for one connection.
-const BUFFER: usize = 32;
 
 #[derive(Debug, Error)]
 enum NamesError {
@@ -45,37 +42,63 @@ enum NamesError {
 
 /// Serves until the task is aborted.
 pub async fn run(agent: Arc<Agent>) {
+    tokio::join!(
+        again_and_again(&agent, "endpoints", || serve_endpoints(&agent)),
+        again_and_again(&agent, "this host", || serve_host(&agent)),
+    );
+}
+
+/// Starts a server whenever it has ended.
+async fn again_and_again<F: Future<Output = Result<(), NamesError>>>(
+    agent: &Agent,
+    whom: &'static str,
+    serve: impl Fn() -> F,
+) {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
     loop {
-        match start(&agent).await {
-            Ok(serving) => {
-                backoff.reset();
-                agent.note_names(None);
-                serving.until_gone().await;
-                tracing::warn!("device {SERVICE_DEVICE} is gone: making it anew");
-            }
+        let since = Instant::now();
+        match serve().await {
+            Ok(()) => tracing::warn!("the name server of {whom} ended: starting it again"),
             Err(error) => {
-                let error = format!("{:#}", anyhow::Error::from(error));
-                agent.note_names(Some(Problem::Names(error)));
+                agent.note_names(whom, Some(format!("{:#}", anyhow::Error::from(error))));
             }
+        }
+        if since.elapsed() > LOOK {
+            backoff.reset();
         }
         backoff.wait().await;
     }
 }
 
-/// A running server. Dropping it ends it.
-struct Serving {
-    service: Service,
-    end: CancellationToken,
+/// Until somebody removes the way to us, or the server fails.
+async fn serve_endpoints(agent: &Arc<Agent>) -> Result<(), NamesError> {
+    let upstream = Arc::new(Upstream::new(agent.config.resolv_conf.clone()));
+    let zone = Zone::of_endpoints(cached(Arc::clone(agent)), upstream);
+    let (service, sockets) = agent.open_service().await?;
+    let serving = Serving::start(sockets, zone)?;
+    agent.note_names("endpoints", None);
+    let Service { ifindex, .. } = &service;
+    while if_nametoindex(SERVICE_DEVICE) == Ok(*ifindex) && !serving.end.is_cancelled() {
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(())
 }
 
-impl Serving {
-    async fn until_gone(&self) {
-        while if_nametoindex(SERVICE_DEVICE) == Ok(self.service.ifindex) && !self.end.is_cancelled()
-        {
-            tokio::time::sleep(LOOK).await;
-        }
-    }
+/// Where Docker is served: it tells all its containers of the address, also those on other networks.
+async fn serve_host(agent: &Arc<Agent>) -> Result<(), NamesError> {
+    let Some(sockets) = agent.open_service_on_host().await? else {
+        return std::future::pending().await;
+    };
+    let upstream = Arc::new(Upstream::new(agent.config.resolv_conf.clone()));
+    let serving = Serving::start(sockets, Zone::of_host(upstream))?;
+    agent.note_names("this host", None);
+    serving.end.cancelled().await;
+    Ok(())
+}
+
+/// A running server. Dropping it ends it.
+struct Serving {
+    end: CancellationToken,
 }
 
 impl Drop for Serving {
@@ -84,65 +107,60 @@ impl Drop for Serving {
     }
 }
 
-async fn start(agent: &Arc<Agent>) -> Result<Serving, NamesError> {
-    let upstream = Arc::new(Upstream::new(agent.config.resolv_conf.clone()));
-    let (service, sockets) = agent.open_service().await?;
-    let serving = Serving {
-        service,
-        end: CancellationToken::new(),
-    };
-    let zone = Zone::of_endpoints(cached(Arc::clone(agent)), Arc::clone(&upstream));
-    let mut servers = vec![(sockets, zone)];
-    match agent.open_service_on_host().await {
-        Ok(sockets) => servers.extend(sockets.map(|sockets| (sockets, Zone::of_host(upstream)))),
-        // For the endpoints it is there.
-        Err(error) => tracing::warn!(
-            "containers on other networks than overlays get no answer here: {:#}",
-            anyhow::Error::from(error)
-        ),
+impl Serving {
+    fn start(sockets: Sockets, zone: Zone) -> io::Result<Self> {
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let serving = Self {
+            end: CancellationToken::new(),
+        };
+        let end = serving.end.clone();
+        thread::Builder::new()
+            .name(THREAD.to_owned())
+            .spawn(move || {
+                // Also after a panic.
+                let _ended = end.clone().drop_guard();
+                if let Err(error) = runtime.block_on(serve(sockets, zone, &end)) {
+                    tracing::error!("answer questions for names: {error}");
+                }
+            })?;
+        Ok(serving)
     }
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let end = serving.end.clone();
-    thread::Builder::new()
-        .name("names".to_owned())
-        .spawn(move || {
-            if let Err(error) = runtime.block_on(serve(servers, &end)) {
-                tracing::error!("the name server ended: {error}");
-            }
-            end.cancel();
-        })?;
-    Ok(serving)
 }
 
 /// Until `end`.
-async fn serve(servers: Vec<(Sockets, Zone)>, end: &CancellationToken) -> io::Result<()> {
-    let mut running = Vec::new();
-    for (sockets, zone) in servers {
-        let mut catalog = Catalog::new();
-        catalog.upsert(zone.origin().clone(), vec![Arc::new(zone)]);
-        let mut server = Server::new(catalog);
-        server.register_socket(UdpSocket::from_std(sockets.udp)?);
-        server.register_listener(TcpListener::from_std(sockets.tcp)?, IDLE, BUFFER);
-        running.push(server);
+async fn serve(sockets: Sockets, zone: Zone, end: &CancellationToken) -> io::Result<()> {
+    let mut catalog = Catalog::new();
+    catalog.upsert(zone.origin().clone(), vec![Arc::new(zone)]);
+    let (catalog, load) = (Arc::new(catalog), Load::default());
+    let udp = UdpSocket::from_std(sockets.udp)?;
+    let tcp = TcpListener::from_std(sockets.tcp)?;
+    tokio::select! {
+        failed = transport::datagrams(udp, Arc::clone(&catalog), load.clone()) => failed,
+        () = transport::connections(tcp, catalog, load) => Ok(()),
+        () = end.cancelled() => Ok(()),
     }
-    end.cancelled().await;
-    Ok(())
 }
 
-/// The agent's names, collected when they are asked for and may have changed.
-fn cached(agent: Arc<Agent>) -> impl Fn() -> Arc<Names> + Send + Sync {
+/// The agent's names, collected when an interface asks and they may have changed.
+fn cached(agent: Arc<Agent>) -> impl Fn(u32) -> Arc<Names> + Send + Sync {
     let known: Mutex<Option<(u64, Instant, Arc<Names>)>> = Mutex::default();
-    move || {
+    move |ifindex| {
         let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
         let synced = *agent.synced().borrow();
         match &*known {
-            Some((count, since, names)) if *count == synced || since.elapsed() < AGE => {
+            // Somebody new is not to be sent away.
+            Some((count, since, names))
+                if *count == synced || (since.elapsed() < AGE && names.knows(ifindex)) =>
+            {
                 Arc::clone(names)
             }
             Some(_) | None => {
-                let names = Arc::new(agent.names());
+                let names = agent.known(|askers, networks, endpoints| {
+                    Names::of(askers, networks, endpoints.iter())
+                });
+                let names = Arc::new(names);
                 *known = Some((synced, Instant::now(), Arc::clone(&names)));
                 names
             }

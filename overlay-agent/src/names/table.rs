@@ -2,18 +2,30 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
 
 use ipnet::IpNet;
 use overlay_common::net::Vni;
 
+use crate::control::names::Asker;
 use crate::store::schema::{EndpointPath, EndpointRecord, NetworkRecord};
+
+/// Docker tells whose an endpoint is when its container has started.
+const YOUNG: Duration = Duration::from_secs(2);
 
 /// Names of the networks that this host's endpoints are on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
     networks: HashMap<Vni, Network>,
-    /// The networks of who asks, its own first, by the host side of its veth.
-    askers: HashMap<u32, Vec<Vni>>,
+    /// Who asks, by the host side of its veth.
+    askers: HashMap<u32, Known>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Known {
+    /// Its own first.
+    nets: Vec<Vni>,
+    since: SystemTime,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,16 +36,6 @@ struct Network {
     addresses: HashMap<String, Vec<IpAddr>>,
     /// The name that an endpoint was given.
     names: HashMap<IpAddr, String>,
-}
-
-/// An endpoint of this host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asker {
-    /// Of the host side of its veth.
-    pub ifindex: u32,
-    pub net: Vni,
-    /// Who has other endpoints, too, which it may ask about as well.
-    pub container: Option<String>,
 }
 
 /// What there is to be said to a question.
@@ -70,18 +72,35 @@ impl Names {
                 network.add(record);
             }
         }
+        let mut together: HashMap<&str, Vec<Vni>> = HashMap::new();
         for asker in askers {
-            let mut nets: Vec<Vni> = askers
-                .iter()
-                .filter(|other| other.container.is_some() && other.container == asker.container)
-                .map(|other| other.net)
-                .filter(|net| *net != asker.net)
-                .collect();
+            if let Some(container) = &asker.container {
+                together.entry(container).or_default().push(asker.net);
+            }
+        }
+        for asker in askers {
+            let container = asker.container.as_deref();
+            let all = container.and_then(|container| together.get(container));
+            let others = all.into_iter().flatten().copied();
+            let mut nets: Vec<Vni> = others.filter(|net| *net != asker.net).collect();
             nets.sort_by_key(|net| names.networks.get(net).map(|network| &network.name));
             nets.insert(0, asker.net);
-            names.askers.insert(asker.ifindex, nets);
+            let since = asker.since;
+            names.askers.insert(asker.ifindex, Known { nets, since });
         }
         names
+    }
+
+    /// Whether an interface is an endpoint's.
+    pub(super) fn knows(&self, ifindex: u32) -> bool {
+        self.askers.contains_key(&ifindex)
+    }
+
+    /// Whether more may be known of an endpoint in a moment: whose container it is, and where else that is.
+    pub(super) fn is_young(&self, ifindex: u32) -> bool {
+        self.askers
+            .get(&ifindex)
+            .is_none_or(|known| known.since.elapsed().is_ok_and(|age| age < YOUNG))
     }
 
     /// Addresses of who has a name, in lower case and without a dot at its end. The first network that
@@ -111,7 +130,8 @@ impl Names {
     }
 
     fn networks_of(&self, ifindex: u32) -> impl Iterator<Item = &Network> {
-        let nets = self.askers.get(&ifindex).into_iter().flatten();
+        let known = self.askers.get(&ifindex).into_iter();
+        let nets = known.flat_map(|known| &known.nets);
         nets.filter_map(|net| self.networks.get(net))
     }
 
@@ -189,6 +209,7 @@ mod tests {
             ifindex,
             net: net(vni),
             container: container.map(str::to_owned),
+            since: SystemTime::UNIX_EPOCH,
         }
     }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use hickory_server::proto::op::ResponseCode;
@@ -22,8 +23,11 @@ use super::upstream::Upstream;
 /// Seconds that an answer may be kept: a container's name follows it at once.
 const TTL: u32 = 1;
 
-/// What names mean at this moment.
-type Read = Box<dyn Fn() -> Arc<Names> + Send + Sync>;
+/// How long somebody new is let wait for what is not known yet.
+const SOON: Duration = Duration::from_millis(300);
+
+/// What names mean at this moment, as far as an interface may ask for them.
+type Read = Box<dyn Fn(u32) -> Arc<Names> + Send + Sync>;
 
 /// What is answered.
 pub(super) struct Zone {
@@ -41,7 +45,7 @@ impl fmt::Debug for Zone {
 
 impl Zone {
     pub(super) fn of_endpoints(
-        names: impl Fn() -> Arc<Names> + Send + Sync + 'static,
+        names: impl Fn(u32) -> Arc<Names> + Send + Sync + 'static,
         upstream: Arc<Upstream>,
     ) -> Self {
         Self {
@@ -67,10 +71,10 @@ impl Zone {
     ) -> Result<AuthLookup, LookupError> {
         let question = Name::from(name);
         let answer = match (&self.names, from.ip()) {
-            (Some(names), IpAddr::V4(ip)) => service::ifindex_of(ip.octets())
-                .map_or(Answer::Refused, |ifindex| {
-                    own(&names(), ifindex, &question, kind)
-                }),
+            (Some(names), IpAddr::V4(ip)) => match service::ifindex_of(ip.octets()) {
+                Some(ifindex) => ask(names, ifindex, &question, kind).await,
+                None => Answer::Refused,
+            },
             (Some(_), IpAddr::V6(_)) => Answer::Refused,
             (None, _) => Answer::Unknown,
         };
@@ -85,6 +89,22 @@ impl Zone {
             Answer::Unknown => self.upstream.lookup(question, kind).await,
         }
     }
+}
+
+/// What the endpoints' own names say, and of somebody new a moment later.
+async fn ask(
+    names: &Read,
+    ifindex: u32,
+    question: &Name,
+    kind: RecordType,
+) -> Answer<Result<Vec<Record>, ResponseCode>> {
+    let known = names(ifindex);
+    let answer = own(&known, ifindex, question, kind);
+    if matches!(answer, Answer::Known(_)) || !known.is_young(ifindex) {
+        return answer;
+    }
+    tokio::time::sleep(SOON).await;
+    own(&names(ifindex), ifindex, question, kind)
 }
 
 /// What the endpoints' own names say.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use hickory_proto::rr::RecordType::A;
+use nix::sys::signal::Signal;
 use tests::docker::{Docker, Options};
 use tests::wait::until;
 
@@ -179,6 +180,29 @@ fn two_networks_of_a_container() -> Result<()> {
     one.cli_ok(&["network", "disconnect", "red", "both"])?;
     one.cli_ok(&["network", "disconnect", "blue", "both"])?;
     becomes(one, "both", "secret", &[&inner])
+}
+
+/// What Docker tells while the store is away is not forgotten.
+#[test]
+fn a_rename_without_a_store() -> Result<()> {
+    let mut all = dockers()?;
+    all.create(1, "blue", &[])?;
+    all.everywhere("blue")?;
+    all.run(1, "blue", "asks", &[])?;
+    let ip = all.run(2, "blue", "before", &["--network-alias", "db"])?;
+    becomes(all.docker(1), "asks", "before", &[&ip])?;
+    all.consul()?.signal(Signal::SIGSTOP)?;
+    all.docker(2).cli_ok(&["rename", "before", "after"])?;
+    std::thread::sleep(2 * SECOND);
+    all.consul()?.signal(Signal::SIGCONT)?;
+    let one = all.docker(1);
+    until(2 * CONVERGE, || {
+        let after = lookup(one, "asks", "after")?;
+        ensure!(after == [ip.as_str()], "after: {after:?}");
+        Ok(())
+    })?;
+    becomes(one, "asks", "db", &[&ip])?;
+    becomes(one, "asks", "before", &[])
 }
 
 /// A container that has no part in any overlay asks the same server, which is the host's then. And while there

@@ -7,10 +7,11 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use tests::agent::START_TIMEOUT;
 use tests::docker::{Docker, IMAGE, Options};
+use tests::process::Daemon;
 use tests::wait::until;
 
 use crate::support::dns::Upstream;
-use crate::support::{CONVERGE, StoreKind, World};
+use crate::support::{CONVERGE, Store, StoreKind, World};
 
 /// What our drivers are called.
 pub(super) const DRIVER: &str = "overlay-ebpf";
@@ -51,6 +52,14 @@ impl Dockers {
             upstream,
             world,
         })
+    }
+
+    /// The store's process.
+    pub(super) fn consul(&mut self) -> Result<&mut Daemon> {
+        match &mut self.world.store {
+            Store::Consul(consul) => Ok(consul.daemon()),
+            Store::Embedded(_) => anyhow::bail!("not Consul"),
+        }
     }
 
     pub(super) fn docker(&self, n: usize) -> &Docker {

@@ -1,14 +1,14 @@
 //! Questions to name servers, and a name server that answers what it is told to.
 
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use tests::netns::Netns;
 
@@ -53,10 +53,17 @@ impl Reply {
     }
 }
 
-fn question(name: &str, kind: RecordType) -> Result<Vec<u8>> {
+/// With room for so many bytes of an answer by UDP; by itself there is room for 512.
+pub fn question(name: &str, kind: RecordType, room: Option<u16>) -> Result<Vec<u8>> {
     let mut message = Message::new(rand::random(), MessageType::Query, OpCode::Query);
     message.metadata.recursion_desired = true;
     message.add_query(Query::query(Name::from_utf8(name)?, kind));
+    if let Some(room) = room {
+        message
+            .edns
+            .get_or_insert_with(Edns::new)
+            .set_max_payload(room);
+    }
     message.to_vec().context("write a question")
 }
 
@@ -67,22 +74,44 @@ pub fn ask(from: &Netns, name: &str, kind: RecordType) -> Result<Reply> {
 
 /// Asks by UDP.
 pub fn ask_at(from: &Netns, server: SocketAddr, name: &str, kind: RecordType) -> Result<Reply> {
-    let question = question(name, kind)?;
+    Reply::read(&exchange(from, server, &question(name, kind, None)?)?)
+}
+
+/// Asks the service by UDP with room for an answer; also whether that was cut short.
+pub fn ask_with_room(from: &Netns, name: &str, room: Option<u16>) -> Result<(Reply, bool)> {
+    let answer = exchange(from, SERVICE, &question(name, RecordType::A, room)?)?;
+    let cut = Message::from_vec(&answer)?.metadata.truncation;
+    Ok((Reply::read(&answer)?, cut))
+}
+
+fn exchange(from: &Netns, server: SocketAddr, question: &[u8]) -> Result<Vec<u8>> {
     let socket = from.run(|| UdpSocket::bind("0.0.0.0:0").context("bind"))?;
     socket.set_read_timeout(Some(PATIENCE))?;
     socket.connect(server)?;
-    socket.send(&question).context("ask")?;
-    let mut answer = [0; 4096];
+    socket.send(question).context("ask")?;
+    let mut answer = vec![0; 4096];
     let length = socket.recv(&mut answer).context("no answer")?;
-    Reply::read(&answer[..length])
+    answer.truncate(length);
+    Ok(answer)
+}
+
+/// A connection to the service.
+pub fn connect(from: &Netns) -> Result<TcpStream> {
+    let connect = || TcpStream::connect_timeout(&SERVICE, PATIENCE).context("connect");
+    let stream = from.run(connect)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(stream)
 }
 
 /// Asks the service by TCP.
 pub fn ask_tcp(from: &Netns, name: &str, kind: RecordType) -> Result<Reply> {
-    let question = question(name, kind)?;
-    let connect = || TcpStream::connect_timeout(&SERVICE, PATIENCE).context("connect");
-    let mut stream = from.run(connect)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut stream = connect(from)?;
+    ask_on(&mut stream, name, kind)
+}
+
+/// Asks on a connection.
+pub fn ask_on(stream: &mut TcpStream, name: &str, kind: RecordType) -> Result<Reply> {
+    let question = question(name, kind, None)?;
     stream.write_all(&u16::try_from(question.len())?.to_be_bytes())?;
     stream.write_all(&question)?;
     let mut length = [0; 2];
@@ -92,32 +121,49 @@ pub fn ask_tcp(from: &Netns, name: &str, kind: RecordType) -> Result<Reply> {
     Reply::read(&answer)
 }
 
-/// A name server out there: every name under `example.` has one address, no other name is known.
+/// A name server out there. Every name under `example.` has one address, `many.example.` a hundred, those
+/// under `silent.example.` get no answer and those under `refused.example.` no good one; no other name is known.
 pub struct Upstream {
     pub address: Ipv4Addr,
     asked: Arc<AtomicUsize>,
     end: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Upstream {
     pub const ANSWER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 5);
+    pub const MANY: usize = 100;
 
     pub fn start(netns: &Netns, address: Ipv4Addr) -> Result<Self> {
-        let socket = netns.run(|| UdpSocket::bind((address, 53)).context("bind port 53"))?;
-        socket.set_read_timeout(Some(Duration::from_millis(50)))?;
+        let at = (address, 53);
+        let udp = netns.run(|| UdpSocket::bind(at).context("bind port 53"))?;
+        udp.set_read_timeout(Some(TICK))?;
+        let tcp = netns.run(|| TcpListener::bind(at).context("bind port 53"))?;
+        tcp.set_nonblocking(true)?;
         let (asked, end) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
-        let thread = {
+        let by_udp = {
             let (asked, end) = (Arc::clone(&asked), Arc::clone(&end));
             std::thread::spawn(move || {
                 let mut bytes = [0; 4096];
                 while !end.load(Ordering::Relaxed) {
-                    let Ok((length, from)) = socket.recv_from(&mut bytes) else {
+                    let Ok((length, from)) = udp.recv_from(&mut bytes) else {
                         continue;
                     };
                     asked.fetch_add(1, Ordering::Relaxed);
-                    if let Some(answer) = Self::answer(&bytes[..length]) {
-                        let _ = socket.send_to(&answer, from);
+                    if let Some(answer) = answer(&bytes[..length], false) {
+                        let _ = udp.send_to(&answer, from);
+                    }
+                }
+            })
+        };
+        let by_tcp = {
+            let end = Arc::clone(&end);
+            std::thread::spawn(move || {
+                while !end.load(Ordering::Relaxed) {
+                    match tcp.accept() {
+                        // Whoever breaks off knows.
+                        Ok((stream, _)) => drop(answer_on(stream)),
+                        Err(_) => std::thread::sleep(TICK),
                     }
                 }
             })
@@ -126,22 +172,8 @@ impl Upstream {
             address,
             asked,
             end,
-            thread: Some(thread),
+            threads: vec![by_udp, by_tcp],
         })
-    }
-
-    fn answer(question: &[u8]) -> Option<Vec<u8>> {
-        let question = Message::from_vec(question).ok()?;
-        let query = question.queries.first()?.clone();
-        let mut answer = question.into_response();
-        answer.metadata.recursion_available = true;
-        let name = query.name().clone();
-        if !name.to_lowercase().to_utf8().ends_with("example.") {
-            answer.metadata.response_code = ResponseCode::NXDomain;
-        } else if query.query_type() == RecordType::A {
-            answer.add_answer(Record::from_rdata(name, 60, RData::A(Self::ANSWER.into())));
-        }
-        answer.to_vec().ok()
     }
 
     /// How many questions arrived.
@@ -158,8 +190,55 @@ impl Upstream {
 impl Drop for Upstream {
     fn drop(&mut self) {
         self.end.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
+        for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
     }
+}
+
+const TICK: Duration = Duration::from_millis(50);
+
+fn answer_on(mut stream: TcpStream) -> Result<()> {
+    stream.set_nonblocking(false)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut length = [0; 2];
+    stream.read_exact(&mut length)?;
+    let mut question = vec![0; u16::from_be_bytes(length).into()];
+    stream.read_exact(&mut question)?;
+    let answer = answer(&question, true).context("no answer")?;
+    stream.write_all(&u16::try_from(answer.len())?.to_be_bytes())?;
+    Ok(stream.write_all(&answer)?)
+}
+
+fn answer(question: &[u8], whole: bool) -> Option<Vec<u8>> {
+    let question = Message::from_vec(question).ok()?;
+    let query = question.queries.first()?.clone();
+    let mut answer = question.into_response();
+    answer.metadata.recursion_available = true;
+    let name = query.name().clone();
+    let text = name.to_lowercase().to_utf8();
+    let addresses = match text.as_str() {
+        text if text.ends_with("silent.example.") => return None,
+        text if text.ends_with("refused.example.") => {
+            answer.metadata.response_code = ResponseCode::Refused;
+            0
+        }
+        "many.example." if whole => Upstream::MANY,
+        "many.example." => {
+            answer.metadata.truncation = true;
+            0
+        }
+        text if text.ends_with("example.") => 1,
+        _ => {
+            answer.metadata.response_code = ResponseCode::NXDomain;
+            0
+        }
+    };
+    if query.query_type() == RecordType::A {
+        for k in 0..u32::try_from(addresses).ok()? {
+            let ip = Ipv4Addr::from_bits(Upstream::ANSWER.to_bits() + k);
+            answer.add_answer(Record::from_rdata(name.clone(), 60, RData::A(ip.into())));
+        }
+    }
+    answer.to_vec().ok()
 }

@@ -259,45 +259,48 @@ impl Agent {
         self.redescribe(id, |record| {
             name.clone_into(&mut record.name);
             record.container = container;
+            true
         })
         .await
+        .map(drop)
     }
 
-    /// Changes what else this host's endpoint is called, if it still has the name.
+    /// Changes what else this host's endpoint is called. `false` when it has another name by now.
     pub(crate) async fn describe_aliases(
         &self,
         id: &EndpointId,
         name: &str,
         aliases: Vec<String>,
-    ) -> Result<(), AgentError> {
+    ) -> Result<bool, AgentError> {
         self.redescribe(id, |record| {
-            if record.name == name {
-                record.aliases = aliases;
-            }
+            record.aliases = aliases;
+            record.name == name
         })
         .await
     }
 
+    /// `false` when it was not changed, because `change` wants none.
     async fn redescribe(
         &self,
         id: &EndpointId,
-        change: impl FnOnce(&mut EndpointRecord),
-    ) -> Result<(), AgentError> {
+        change: impl FnOnce(&mut EndpointRecord) -> bool,
+    ) -> Result<bool, AgentError> {
         let _one_at_a_time = self.operations.lock().await;
         let Some((net, before)) = self.local_endpoint(id) else {
-            return Ok(());
+            return Ok(true);
         };
         let mut record = before.clone();
-        change(&mut record);
+        if !change(&mut record) {
+            return Ok(false);
+        }
         if record == before {
-            return Ok(());
+            return Ok(true);
         }
         let path = self.own_path(net, id);
-        if self.registry.describe_endpoint(&path, &record).await?
-            && let Some(local) = self.state().locals.get_mut(id)
-        {
+        let described = self.registry.describe_endpoint(&path, &record).await?;
+        if described && let Some(local) = self.state().locals.get_mut(id) {
             local.record = record;
         }
-        Ok(())
+        Ok(described)
     }
 }
