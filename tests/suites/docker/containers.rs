@@ -7,7 +7,8 @@ use anyhow::{Context as _, Result, ensure};
 use tests::docker::IMAGE;
 use tests::wait::until;
 
-use super::world::{Dockers, address, idle, inspect, reaches};
+use super::snapshot::{Snapshot, keys};
+use super::world::{Dockers, address, inspect, reaches};
 use crate::support::CONVERGE;
 
 /// How many start at once on each host.
@@ -18,6 +19,7 @@ fn many_at_once() -> Result<()> {
     let all = Dockers::new()?;
     all.create(1, "blue", &[])?;
     all.everywhere("blue")?;
+    let before = Snapshot::of(&all)?;
     let names: Vec<_> = (0..MANY).map(|k| format!("c{k}")).collect();
     std::thread::scope(|scope| {
         let started: Vec<_> = [1, 2]
@@ -63,15 +65,16 @@ fn many_at_once() -> Result<()> {
             .collect();
         docker.cli_ok(&args)?;
     }
-    idle(&all, "blue")
+    before.comes_back(&all)
 }
 
 #[test]
 fn as_asked() -> Result<()> {
     let all = Dockers::new()?;
     all.create(1, "blue", &["--subnet", "10.50.0.0/24"])?;
-    all.create(2, "red", &["--subnet", "10.51.0.0/24", "--internal"])?;
     all.everywhere("blue")?;
+    let before = Snapshot::of(&all)?;
+    all.create(2, "red", &["--subnet", "10.51.0.0/24", "--internal"])?;
     all.everywhere("red")?;
     let more = [
         "--ip",
@@ -144,7 +147,7 @@ fn as_asked() -> Result<()> {
     all.docker(2).cli_ok(&["rm", "-f", "two", "inside"])?;
     all.docker(1).cli_ok(&["network", "rm", "red"])?;
     all.nowhere("red")?;
-    idle(&all, "blue")
+    before.comes_back(&all)
 }
 
 /// The rollback of a start that was refused does not free the owner's address.
@@ -175,7 +178,7 @@ fn a_taken_address_stays_the_owners() -> Result<()> {
     all.run(2, "blue", "two", &[])?;
     reaches(all.docker(2), "two", "10.50.0.9")?;
     let vni = crate::support::vni_of(all.world.host(1), "blue")?;
-    let taken = super::store_keys(&all, &format!("addresses/{vni:06x}/"))?;
+    let taken = keys(&all, &format!("addresses/{vni:06x}/"))?;
     ensure!(
         taken.iter().any(|key| key.ends_with("/0a320009")),
         "{taken:?}"
