@@ -1,5 +1,6 @@
 //! Real Docker daemons, one on each host.
 
+mod away;
 mod containers;
 mod daemon;
 mod faults;
