@@ -1,6 +1,7 @@
 //! Real Docker daemons, one on each host.
 
 mod away;
+mod compose;
 mod containers;
 mod daemon;
 mod faults;
