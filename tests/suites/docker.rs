@@ -3,6 +3,7 @@
 mod away;
 mod compose;
 mod containers;
+mod crowd;
 mod daemon;
 mod faults;
 mod kills;
