@@ -1,5 +1,5 @@
 //! Agent or daemon is killed at each call of a container's start and end, before the agent has done it and
-//! after: nothing stays.
+//! after: nothing stays, and what was stopped can be started again.
 
 use std::thread;
 use std::time::Duration;
@@ -12,7 +12,8 @@ use tests::wait::until;
 use super::pair::Pair;
 use super::relay::{Kill, Moment, Relay, Victim, start_behind};
 use super::snapshot::keys;
-use super::world::{Dockers, spawn_agent_between, start_agent};
+use super::world::{Dockers, address, spawn_agent_between, start_agent};
+use crate::support::CONVERGE;
 use crate::support::relay::Relay as StoreRelay;
 
 const START: [&str; 3] = [
@@ -25,6 +26,9 @@ const END: [&str; 3] = [
     "NetworkDriver.DeleteEndpoint",
     "IpamDriver.ReleaseAddress",
 ];
+
+/// Of the containers that are stopped and started again.
+const FIXED: &str = "10.70.9.9";
 
 /// Longest that Docker takes to come to a call.
 const CALLED: Duration = Duration::from_secs(20);
@@ -136,16 +140,29 @@ impl Relayed {
         Ok(())
     }
 
+    /// Runs a container with an address of its own, and waits until its endpoint has its name.
+    fn runs_at(&self, ip: &str, name: &str) -> Result<()> {
+        self.pair.all.run(1, "blue", name, &["--ip", ip])?;
+        until(CONVERGE, || {
+            let listed = self.pair.all.world.host(1).cli_json(&["endpoint", "ls"])?;
+            let all = listed.as_array().context("no list")?;
+            ensure!(all.iter().any(|one| one["name"] == name), "{listed}");
+            Ok(())
+        })
+    }
+
     fn killed_at(
         &mut self,
         victim: Victim,
         (command, call, moment): Step,
         name: &str,
     ) -> Result<()> {
-        let Dockers { dockers, world } = &mut self.pair.all;
-        if !matches!(command, Command::Run) {
-            dockers[0].cli_ok(&Command::Run.line(name))?;
+        match command {
+            Command::Run => {}
+            Command::Stop => self.runs_at(FIXED, name)?,
+            Command::Remove => drop(self.pair.all.run(1, "blue", name, &[])?),
         }
+        let Dockers { dockers, world } = &mut self.pair.all;
         let pid = match victim {
             Victim::Agent => world.host_mut(1).agent()?.pid(),
             Victim::Daemon => dockers[0].dockerd()?.pid(),
@@ -172,6 +189,11 @@ impl Relayed {
         })?;
         if matches!(victim, Victim::Daemon) {
             dockers[0].restart()?;
+        }
+        if matches!(command, Command::Stop) {
+            // At once, with the address that nobody may have been asked to release.
+            dockers[0].cli_ok(&["start", name])?;
+            ensure!(address(&dockers[0], "blue", name)? == FIXED);
         }
         dockers[0].cli(&Command::Remove.line(name))?;
         let listed = dockers[0].cli_ok(&["ps", "-a", "--format", "{{.Names}}"])?;
