@@ -92,6 +92,12 @@ pub fn docker(version: DockerVersion) -> Result<PathBuf> {
     Ok(folder)
 }
 
+/// Docker's compose, version 2. What is in `PATH` may be version 1, another program.
+pub fn compose() -> Result<PathBuf> {
+    let program = "docker-compose";
+    unpacked(program, program, Suite::Named("trixie"), "version")
+}
+
 /// A Debian release to take a package from.
 #[derive(Debug, Clone, Copy)]
 pub enum Suite {
@@ -111,9 +117,13 @@ fn own(package: &str) -> Package<'_> {
 /// Finds `program`, fetching `package` if it must; `proof` is the argument that makes the
 /// program say its version, run once after unpacking.
 pub fn program(program: &str, package: &str, suite: Suite, proof: &str) -> Result<PathBuf> {
-    if let Some(path) = on_path(program) {
-        return Ok(path);
+    match on_path(program) {
+        Some(path) => Ok(path),
+        None => unpacked(program, package, suite, proof),
     }
+}
+
+fn unpacked(program: &str, package: &str, suite: Suite, proof: &str) -> Result<PathBuf> {
     let cache = Cache::open()?;
     let cache = &cache.path;
     let folder = cache.join(package);

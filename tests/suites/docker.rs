@@ -1,10 +1,17 @@
 //! Real Docker daemons, one on each host.
 
+mod away;
+mod compose;
 mod containers;
+mod crowd;
 mod daemon;
 mod faults;
+mod kills;
 mod names;
 mod networks;
+mod pair;
+mod relay;
+mod snapshot;
 mod startup;
 mod traces;
 mod world;
@@ -12,15 +19,6 @@ mod world;
 use anyhow::Result;
 use tests::docker::{Docker, IMAGE, Options};
 use tests::lab::Lab;
-use world::Dockers;
-
-/// Keys under a folder of the overlay's, in Consul.
-fn store_keys(all: &Dockers, folder: &str) -> Result<Vec<String>> {
-    let path = format!("/v1/kv/overlay/v1/{folder}?keys");
-    let netns = &all.world.store_station.netns;
-    let said = tests::http::get(netns, all.world.store.address(), &path)?;
-    Ok(serde_json::from_str(&said)?)
-}
 
 /// The Docker of a host (0, 1, …), with its image.
 fn started(lab: &Lab, host: usize, options: Options) -> Result<Docker> {

@@ -1,11 +1,11 @@
 //! Docker's command line.
 
-use std::{process::Command, time::Duration};
+use std::{path::Path, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 
 use super::{Docker, image};
-use crate::{agent::CliOutput, command::capture};
+use crate::{agent::CliOutput, command::capture, packages};
 
 /// What [`Docker::load_image`] names the image.
 pub const IMAGE: &str = "busybox";
@@ -16,19 +16,28 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 impl Docker {
     /// Runs a command of `docker` and tells how it ended.
     pub fn cli(&self, args: &[&str]) -> Result<CliOutput> {
+        self.ask(&self.programs.path("usr/bin/docker"), args)
+    }
+
+    /// Runs a command of `docker compose`, as in `["-f", "compose.yaml", "up", "-d"]`.
+    pub fn compose(&self, args: &[&str]) -> Result<CliOutput> {
+        self.ask(&packages::compose()?, args)
+    }
+
+    fn ask(&self, program: &Path, args: &[&str]) -> Result<CliOutput> {
         let mut command = Command::new("timeout");
         self.programs.environment(&mut command);
         // Foreground: Ctrl-C reaches it.
         command
             .args(["--foreground", &TIMEOUT.as_secs().to_string()])
-            .arg(self.programs.path("usr/bin/docker"))
+            .arg(program)
             .args(args)
             .env("DOCKER_HOST", self.url()?)
             .env("DOCKER_CONFIG", self.work.path().join("cli"));
         let output = capture(&mut command)?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Ok(CliOutput {
-            code: output.status.code().context("`docker` was killed")?,
+            code: output.status.code().context("the command was killed")?,
             stdout: text(&output.stdout),
             stderr: text(&output.stderr),
         })

@@ -4,10 +4,13 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use anyhow::{Context as _, Result, ensure};
-use tests::docker::IMAGE;
+use serde_json::{Value, json};
+use tests::docker::{Docker, IMAGE};
+use tests::http;
 use tests::wait::until;
 
-use super::world::{Dockers, address, idle, inspect, reaches};
+use super::snapshot::{Snapshot, keys};
+use super::world::{DRIVER, Dockers, address, inspect, reaches};
 use crate::support::CONVERGE;
 
 /// How many start at once on each host.
@@ -18,6 +21,7 @@ fn many_at_once() -> Result<()> {
     let all = Dockers::new()?;
     all.create(1, "blue", &[])?;
     all.everywhere("blue")?;
+    let before = Snapshot::of(&all)?;
     let names: Vec<_> = (0..MANY).map(|k| format!("c{k}")).collect();
     std::thread::scope(|scope| {
         let started: Vec<_> = [1, 2]
@@ -63,15 +67,16 @@ fn many_at_once() -> Result<()> {
             .collect();
         docker.cli_ok(&args)?;
     }
-    idle(&all, "blue")
+    before.comes_back(&all)
 }
 
 #[test]
 fn as_asked() -> Result<()> {
     let all = Dockers::new()?;
     all.create(1, "blue", &["--subnet", "10.50.0.0/24"])?;
-    all.create(2, "red", &["--subnet", "10.51.0.0/24", "--internal"])?;
     all.everywhere("blue")?;
+    let before = Snapshot::of(&all)?;
+    all.create(2, "red", &["--subnet", "10.51.0.0/24", "--internal"])?;
     all.everywhere("red")?;
     let more = [
         "--ip",
@@ -113,7 +118,7 @@ fn as_asked() -> Result<()> {
     ])?;
     let web = (all.world.host(1).ip(), 8080).into();
     until(CONVERGE, || {
-        let said = tests::http::get(&all.world.store_station.netns, web, "/w")?;
+        let said = http::get(&all.world.store_station.netns, web, "/w")?;
         ensure!(said.trim() == "hi", "{said}");
         Ok(())
     })?;
@@ -144,7 +149,71 @@ fn as_asked() -> Result<()> {
     all.docker(2).cli_ok(&["rm", "-f", "two", "inside"])?;
     all.docker(1).cli_ok(&["network", "rm", "red"])?;
     all.nowhere("red")?;
-    idle(&all, "blue")
+    before.comes_back(&all)
+}
+
+/// Docker makes another endpoint at each start: the MAC of the one before must be free by then.
+#[test]
+fn a_mac_address_stays() -> Result<()> {
+    const MAC: &str = "02:00:00:00:50:09";
+    let all = Dockers::new()?;
+    all.create(1, "blue", &["--subnet", "10.50.0.0/24"])?;
+    all.everywhere("blue")?;
+    let before = Snapshot::of(&all)?;
+    let mut ip = all.run(1, "blue", "one", &["--mac-address", MAC])?;
+    all.run(2, "blue", "two", &[])?;
+    for _ in 0..3 {
+        reaches(all.docker(2), "two", &ip)?;
+        let args = ["exec", "two", "ip", "neigh", "show", &ip];
+        let neighbour = all.docker(2).cli_ok(&args)?;
+        ensure!(neighbour.contains(MAC), "{neighbour}");
+        all.docker(1).cli_ok(&["restart", "-t", "1", "one"])?;
+        ip = address(all.docker(1), "blue", "one")?;
+        let said = inspect(all.docker(1), "one")?;
+        let network = &said["NetworkSettings"]["Networks"]["blue"];
+        ensure!(network["MacAddress"] == MAC, "{network}");
+        let link = ["exec", "one", "ip", "link", "show", "eth0"];
+        let link = all.docker(1).cli_ok(&link)?;
+        ensure!(link.contains(MAC), "{link}");
+    }
+    reaches(all.docker(2), "two", &ip)?;
+    // Nobody else may have it meanwhile.
+    let args = ["run", "--rm", "--network", "blue", "--mac-address", MAC];
+    for n in [1, 2] {
+        let said = all.docker(n).cli(&[&args[..], &[IMAGE, "true"]].concat())?;
+        let taken = said.stderr.contains("is taken by endpoint one");
+        ensure!(said.code != 0 && taken, "{said:?}");
+    }
+    all.docker(1).cli_ok(&["rm", "-f", "one"])?;
+    all.docker(2).cli_ok(&["rm", "-f", "two"])?;
+    one_after_the_other(all.docker(1), MAC)?;
+    before.comes_back(&all)
+}
+
+/// Endpoints with one MAC, made and removed by Docker's calls without the time that it takes itself.
+fn one_after_the_other(docker: &Docker, mac: &str) -> Result<()> {
+    let socket = docker.plugins().join(format!("{DRIVER}.sock"));
+    let call = |name: &str, asked: &Value| -> Result<Value> {
+        let said = http::request_unix(&socket, "POST", &format!("/{name}"), &asked.to_string())?;
+        let said: Value = serde_json::from_str(&said.body)?;
+        let done = said["Err"].is_null() && said["Error"].is_null();
+        ensure!(done, "{name}: {said}");
+        Ok(said)
+    };
+    let pool = json!({"PoolID": "10.50.0.0/24"});
+    let lent = call("IpamDriver.RequestAddress", &pool)?;
+    let address = lent["Address"].as_str().context("no address")?;
+    let network = docker.cli_ok(&["network", "inspect", "-f", "{{.Id}}", "blue"])?;
+    for number in 0..10 {
+        let id = format!("{number:02x}{:062x}", 0);
+        let interface = json!({"Address": address, "MacAddress": mac});
+        let made = json!({"NetworkID": network, "EndpointID": id, "Interface": interface});
+        call("NetworkDriver.CreateEndpoint", &made)?;
+        let removed = json!({"NetworkID": network, "EndpointID": id});
+        call("NetworkDriver.DeleteEndpoint", &removed)?;
+    }
+    let given = json!({"PoolID": "10.50.0.0/24", "Address": address});
+    call("IpamDriver.ReleaseAddress", &given).map(drop)
 }
 
 /// The rollback of a start that was refused does not free the owner's address.
@@ -175,7 +244,7 @@ fn a_taken_address_stays_the_owners() -> Result<()> {
     all.run(2, "blue", "two", &[])?;
     reaches(all.docker(2), "two", "10.50.0.9")?;
     let vni = crate::support::vni_of(all.world.host(1), "blue")?;
-    let taken = super::store_keys(&all, &format!("addresses/{vni:06x}/"))?;
+    let taken = keys(&all, &format!("addresses/{vni:06x}/"))?;
     ensure!(
         taken.iter().any(|key| key.ends_with("/0a320009")),
         "{taken:?}"

@@ -5,56 +5,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use tests::consul::Consul;
-use tests::docker::{IMAGE, Options};
+use tests::docker::IMAGE;
 use tests::lab::Host;
 use tests::wait::until;
 
-use super::world::{Dockers, address, idle, inspect, reaches, start_agent};
+use super::pair::Pair;
+use super::snapshot::keys;
+use super::world::{Dockers, address, inspect, reaches};
 use crate::support::{CONVERGE, Store, World};
 
 /// Longest that a call of a driver takes, with the command around it.
 const ANSWER: Duration = Duration::from_secs(7);
-
-struct Pair {
-    all: Dockers,
-    one: String,
-    two: String,
-}
-
-impl Pair {
-    fn new(live_restore: bool) -> Result<Self> {
-        let all = Dockers::with(&Options {
-            live_restore,
-            ..Options::default()
-        })?;
-        all.create(1, "blue", &["--subnet", "10.70.0.0/16"])?;
-        all.everywhere("blue")?;
-        let one = all.run(1, "blue", "one", &[])?;
-        let two = all.run(2, "blue", "two", &[])?;
-        Ok(Self { all, one, two })
-    }
-
-    fn reachable(&self) -> Result<()> {
-        reaches(self.all.docker(1), "one", &self.two)?;
-        reaches(self.all.docker(2), "two", &self.one)
-    }
-
-    fn kill_agent(&mut self) -> Result<()> {
-        self.all.world.host_mut(1).agent()?.kill9()
-    }
-
-    fn start_agent(&mut self) -> Result<()> {
-        let Dockers { dockers, world, .. } = &mut self.all;
-        start_agent(world, 1, &dockers[0])
-    }
-
-    fn remove_all(&self) -> Result<()> {
-        for (n, name) in [(1, "one"), (2, "two")] {
-            self.all.docker(n).cli_ok(&["rm", "-f", name])?;
-        }
-        idle(&self.all, "blue")
-    }
-}
 
 #[test]
 fn daemon_restarts_under_running_containers() -> Result<()> {
@@ -66,13 +27,6 @@ fn daemon_restarts_under_running_containers() -> Result<()> {
     pair.reachable()?;
     ensure!(address(pair.all.docker(1), "blue", "one")? == pair.one);
     pair.remove_all()
-}
-
-impl Pair {
-    /// By the other host's daemon alone.
-    fn reachable_while_dead(&self) -> Result<()> {
-        reaches(self.all.docker(2), "two", &self.one)
-    }
 }
 
 #[test]
@@ -117,60 +71,6 @@ fn both_restart_at_once() -> Result<()> {
     pair.reachable()?;
     ensure!(address(pair.all.docker(1), "blue", "one")? == pair.one);
     pair.remove_all()
-}
-
-/// Killed at six moments of a start, from before its first call to after its last.
-#[test]
-fn daemon_killed_while_a_container_starts() -> Result<()> {
-    let mut pair = Pair::new(true)?;
-    for step in 0..6 {
-        let pid = pair.all.dockers[0].dockerd()?.pid();
-        killed_while_starting(&pair, step, pid)?;
-        pair.all.dockers[0].kill9()?;
-        pair.all.dockers[0].restart()?;
-        pair.all.docker(1).cli(&["rm", "-f", "three"])?;
-    }
-    pair.reachable()?;
-    pair.remove_all()
-}
-
-#[test]
-fn agent_killed_while_a_container_starts() -> Result<()> {
-    let mut pair = Pair::new(true)?;
-    for step in 0..6 {
-        let pid = pair.all.world.host_mut(1).agent()?.pid();
-        killed_while_starting(&pair, step, pid)?;
-        pair.kill_agent()?;
-        pair.start_agent()?;
-        pair.all.docker(1).cli(&["rm", "-f", "three"])?;
-    }
-    pair.reachable()?;
-    pair.remove_all()
-}
-
-fn killed_while_starting(pair: &Pair, step: u64, pid: u32) -> Result<()> {
-    let pid = nix::unistd::Pid::from_raw(pid.try_into()?);
-    std::thread::scope(|scope| {
-        let docker = pair.all.docker(1);
-        let args = [
-            "run",
-            "-d",
-            "--network",
-            "blue",
-            "--name",
-            "three",
-            IMAGE,
-            "sleep",
-            "1000",
-        ];
-        let started = scope.spawn(move || docker.cli(&args));
-        std::thread::sleep(Duration::from_millis(100 * step));
-        nix::sys::signal::kill(pid, Signal::SIGKILL)?;
-        started
-            .join()
-            .map_err(|_| anyhow::anyhow!("panicked"))?
-            .map(drop)
-    })
 }
 
 /// What a start of the machine takes from a host: devices and pins.
@@ -260,7 +160,7 @@ fn store_is_down() -> Result<()> {
     let consul = Consul::start(&station.netns, station.ip.into(), work.path())?;
     pair.all.world.store = Store::Consul(consul);
     pair.all.docker(2).cli_ok(&["rm", "-f", "two"])?;
-    idle(&pair.all, "blue")
+    pair.nothing_left()
 }
 
 /// The store that does not answer is no better than none: Docker has its error in time, and what was done
@@ -334,7 +234,7 @@ fn host_restarts_before_the_store() -> Result<()> {
     let ip: std::net::Ipv4Addr = fixed.parse()?;
     let key = format!("/{:08x}", u32::from(ip));
     until(CONVERGE, || {
-        let taken = super::store_keys(&pair.all, &format!("addresses/{vni:06x}/"))?;
+        let taken = keys(&pair.all, &format!("addresses/{vni:06x}/"))?;
         ensure!(
             !taken.iter().any(|taken| taken.ends_with(&key)),
             "{taken:?}"

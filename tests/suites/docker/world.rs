@@ -1,7 +1,6 @@
 //! Two hosts with an agent and a Docker each, and a Consul.
 
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -123,10 +122,21 @@ pub(super) fn start_agent(world: &mut World, n: usize, docker: &Docker) -> Resul
 
 /// The same without waiting for it.
 pub(super) fn spawn_agent(world: &mut World, n: usize, docker: &Docker) -> Result<()> {
-    let url = world.store.url();
-    let (socket, plugins) = (docker.socket(), docker.plugins().to_owned());
-    let text = |path: &std::path::Path| path.to_str().map(str::to_owned).context("a path");
-    let (socket, plugins) = (text(&socket)?, text(&plugins)?);
+    let store = world.store.url();
+    spawn_agent_between(world, n, docker, docker.plugins(), &store)
+}
+
+/// The same with the drivers' socket in another folder than Docker's, and another way to the store.
+pub(super) fn spawn_agent_between(
+    world: &mut World,
+    n: usize,
+    docker: &Docker,
+    plugins: &Path,
+    store: &str,
+) -> Result<()> {
+    let socket = docker.socket();
+    let text = |path: &Path| path.to_str().map(str::to_owned).context("a path");
+    let (socket, plugins) = (text(&socket)?, text(plugins)?);
     let names = text(&resolv_conf(world))?;
     let more = [
         "--resolv-conf",
@@ -137,7 +147,7 @@ pub(super) fn spawn_agent(world: &mut World, n: usize, docker: &Docker) -> Resul
         "--docker-plugins",
         &plugins,
     ];
-    world.host_mut(n).spawn_agent(&url, &more)
+    world.host_mut(n).spawn_agent(store, &more)
 }
 
 /// Names the hosts' servers.
@@ -182,32 +192,4 @@ pub(super) fn reaches(docker: &Docker, from: &str, to: &str) -> Result<()> {
     })?;
     ensure!(said.contains(" 0% packet loss"), "{from} to {to}: {said}");
     Ok(())
-}
-
-/// What Docker has not released is looked for 15 seconds after a failure.
-const SWEPT: Duration = Duration::from_secs(40);
-
-/// Nothing of containers is left on a host or in the store, once those are removed.
-pub(super) fn idle(all: &Dockers, network: &str) -> Result<()> {
-    until(SWEPT, || {
-        for n in [1, 2] {
-            let host = all.world.host(n);
-            let listed = host.cli_json(&["endpoint", "ls"])?;
-            ensure!(listed == serde_json::json!([]), "endpoints: {listed}");
-            let links = host.netns().ip(&["-o", "link"])?;
-            let ours = |line: &&str| {
-                let name = line.split(": ").nth(1).unwrap_or_default();
-                name.starts_with("ov") && name.len() > 8
-            };
-            let left: Vec<_> = links.lines().filter(ours).collect();
-            ensure!(left.is_empty(), "devices on host{n}: {left:?}");
-            let status = host.cli_json(&["status"])?;
-            ensure!(status["problems"] == serde_json::json!([]), "{status}");
-        }
-        let vni = crate::support::vni_of(all.world.host(1), network)?;
-        let taken = super::store_keys(all, &format!("addresses/{vni:06x}/"))?;
-        // The gateway's.
-        ensure!(taken.len() == 1, "addresses: {taken:?}");
-        Ok(())
-    })
 }

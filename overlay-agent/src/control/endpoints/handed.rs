@@ -9,7 +9,7 @@ use overlay_common::net::{MacAddr, Vni};
 
 use super::local::routes;
 use super::{addresses, owner, released};
-use crate::api::types::EndpointState;
+use crate::api::types::{Endpoint, EndpointState};
 use crate::control::agent::{Agent, device_name, peer_name};
 use crate::control::error::AgentError;
 use crate::host::endpoint::{self, LooseEndpoint, Route};
@@ -158,14 +158,14 @@ impl Agent {
         Ok(record)
     }
 
-    /// Refuses an address that another endpoint of this host has. One whose device is gone gives way: the
-    /// host was started anew, and its engine could not say so.
+    /// Refuses an address that another endpoint of this host has. One that its container has left gives way:
+    /// its engine could not say so, and asks for the same address when it starts the container again.
     async fn refuse_taken(&self, net: Vni, ip: IpAddr, id: &EndpointId) -> Result<(), AgentError> {
         let Some(by) = self.endpoint_with(net, ip).filter(|by| by != id) else {
             return Ok(());
         };
         let endpoint = self.endpoint(by.as_str())?;
-        if by.is_of_docker() && endpoint.state == EndpointState::Gone {
+        if by.is_of_docker() && self.is_left(&by, &endpoint).await? {
             let path = self.own_path(net, &by);
             self.take_out(&path).await?;
             self.state().locals.remove(&by);
@@ -173,6 +173,17 @@ impl Agent {
         }
         let by = format!("{} ({}) on {}", endpoint.name, endpoint.id, endpoint.node);
         Err(AgentError::IpTaken { ip, by })
+    }
+
+    /// Whether an engine's endpoint is nobody's any more: its device went with the container's namespace or
+    /// with the host's last start, or the container's end of it is back on the host.
+    async fn is_left(&self, id: &EndpointId, endpoint: &Endpoint) -> Result<bool, AgentError> {
+        if endpoint.state == EndpointState::Gone {
+            return Ok(true);
+        }
+        // Before it has its container it is on the host as well.
+        let had_container = endpoint.container.is_some();
+        Ok(had_container && self.netlink.link(&peer_name(id)).await?.is_some())
     }
 
     /// Why an address that was lent could not be given to its endpoint.
