@@ -6,6 +6,7 @@ pub mod desired;
 pub mod endpoints;
 pub mod error;
 mod follow;
+mod interest;
 pub mod lock;
 pub mod names;
 pub mod node_id;

@@ -5,6 +5,7 @@ mod engine;
 mod faults;
 mod ipam;
 mod kv;
+mod members;
 mod networks;
 mod nodes;
 mod publish;
@@ -129,6 +130,7 @@ fn run_all(store_url: &str) -> Result<()> {
         ipam::CASES,
         engine::CASES,
         watch::CASES,
+        members::CASES,
         faults::CASES,
     ];
     let mut failed = Vec::new();

@@ -205,12 +205,15 @@ fn tls_and_token_from_the_environment() -> Result<()> {
     )?;
     let problems =
         || Ok::<_, anyhow::Error>(world.lab.hosts[0].cli_json(&["status"])?["problems"].clone());
+    let own = world.lab.hosts[0].cli_json(&["status"])?["node_id"].clone();
+    let own = own.as_str().context("no node id")?;
+    let folder = format!("overlay/v1/endpoints/{own}/");
     let mut flags = 0;
     until(CONVERGE, || {
         // A blocked query keeps the rights that it began with until a write wakes it.
         flags += 1;
         let flags = format!("-flags={flags}");
-        world.manage(&["kv", "put", &flags, "overlay/v1/endpoints/"])?;
+        world.manage(&["kv", "put", &flags, &folder])?;
         let problems = problems()?;
         ensure!(
             problems.to_string().contains("the last state stays"),

@@ -82,11 +82,11 @@ async fn status(State(agent): Shared) -> Json<Status> {
 }
 
 async fn networks(State(agent): Shared) -> Answer<Vec<Network>> {
-    Ok(Json(agent.networks()?))
+    Ok(Json(agent.networks().await?))
 }
 
 async fn network(State(agent): Shared, Path(name): Path<String>) -> Answer<Network> {
-    Ok(Json(agent.network_named(&name)?))
+    Ok(Json(agent.network_named(&name).await?))
 }
 
 async fn create_network(
@@ -101,11 +101,11 @@ async fn remove_network(State(agent): Shared, Path(name): Path<String>) -> Answe
 }
 
 async fn endpoints(State(agent): Shared) -> Answer<Vec<Endpoint>> {
-    Ok(Json(agent.endpoints()?))
+    Ok(Json(agent.endpoints().await?))
 }
 
 async fn endpoint(State(agent): Shared, Path(name): Path<String>) -> Answer<Endpoint> {
-    Ok(Json(agent.endpoint(&name)?))
+    Ok(Json(agent.endpoint(&name).await?))
 }
 
 async fn add_endpoint(

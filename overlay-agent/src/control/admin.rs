@@ -1,6 +1,9 @@
 //! Networks and hosts: what the store is asked to change, and what is shown of it.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+
+use overlay_common::net::Vni;
 
 use super::agent::{Agent, State};
 use super::desired::{network_mtu, network_overhead};
@@ -28,7 +31,13 @@ impl Agent {
         self.refuse_for_underlay(&new)?;
         let made = self.registry.create_network(&new).await?;
         self.echo_network(&made.name).await;
-        Ok(shown_network(&self.state(), &made.name, &made.record))
+        let counts = BTreeMap::new();
+        Ok(shown_network(
+            &self.state(),
+            &made.name,
+            &made.record,
+            &counts,
+        ))
     }
 
     /// Waits until a network that was put into the store has come back.
@@ -78,22 +87,38 @@ impl Agent {
         Ok(())
     }
 
-    pub fn networks(&self) -> Result<Vec<Network>, AgentError> {
+    pub async fn networks(&self) -> Result<Vec<Network>, AgentError> {
         self.require_synced()?;
+        let counts = self.endpoint_counts().await;
         let state = self.state();
         let networks = state.view.networks.iter();
         Ok(networks
-            .map(|(name, record)| shown_network(&state, name, record))
+            .map(|(name, record)| shown_network(&state, name, record, &counts))
             .collect())
     }
 
-    pub fn network_named(&self, name: &str) -> Result<Network, AgentError> {
+    pub async fn network_named(&self, name: &str) -> Result<Network, AgentError> {
         self.require_synced()?;
+        let counts = self.endpoint_counts().await;
         let state = self.state();
         match state.view.networks.get(name) {
-            Some(record) => Ok(shown_network(&state, name, record)),
+            Some(record) => Ok(shown_network(&state, name, record, &counts)),
             None => Err(AgentError::NoNetwork(name.to_owned())),
         }
+    }
+
+    /// Endpoints of each network, as the store has them; while it cannot be asked, of those that are known.
+    async fn endpoint_counts(&self) -> BTreeMap<Vni, usize> {
+        let paths = match self.registry.client().health().view().up {
+            true => self.registry.endpoint_paths().await.ok(),
+            false => None,
+        };
+        let paths = paths.unwrap_or_else(|| self.state().view.endpoints.keys().cloned().collect());
+        let mut counts = BTreeMap::new();
+        for path in paths {
+            *counts.entry(path.net).or_default() += 1;
+        }
+        counts
     }
 
     pub async fn add_node(&self, request: NodeRequest) -> Result<Node, AgentError> {
@@ -148,12 +173,12 @@ impl Agent {
     }
 }
 
-fn shown_network(state: &State, name: &str, record: &NetworkRecord) -> Network {
-    let members = state
-        .view
-        .endpoints
-        .keys()
-        .filter(|path| path.net == record.vni);
+fn shown_network(
+    state: &State,
+    name: &str,
+    record: &NetworkRecord,
+    endpoints: &BTreeMap<Vni, usize>,
+) -> Network {
     let overhead = network_overhead(record.flood, state.overhead);
     Network {
         name: name.to_owned(),
@@ -167,6 +192,6 @@ fn shown_network(state: &State, name: &str, record: &NetworkRecord) -> Network {
         internal: record.options.internal,
         vlan: record.options.vlan,
         ranges: record.options.ranges.clone(),
-        endpoints: members.count(),
+        endpoints: endpoints.get(&record.vni).copied().unwrap_or(0),
     }
 }

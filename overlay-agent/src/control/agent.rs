@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::desired::PeerEnd;
 use super::error::AgentError;
+use super::interest::Inbox;
 use super::problem::Problem;
 use super::view::View;
 use crate::config::Config;
@@ -28,7 +29,7 @@ use crate::store::schema::{
 use crate::store::{Registry, Witness};
 
 /// How long a command waits to see in the store what it has just written there.
-const ECHO: Duration = Duration::from_secs(2);
+pub(super) const ECHO: Duration = Duration::from_secs(2);
 
 /// Everything that the parts of the agent share.
 #[derive(Debug)]
@@ -52,6 +53,8 @@ pub struct Agent {
     pub(super) metrics: SyncMetrics,
     /// What of this host is in the store.
     pub(super) witness: Arc<Witness>,
+    /// What was read of the networks that are followed.
+    pub(super) inbox: Arc<Inbox>,
     /// Whether this host's record in the store is its own and locked.
     pub(super) registered: watch::Sender<bool>,
     /// Counts the times that the data path was brought in line.
@@ -68,6 +71,10 @@ pub(super) struct State {
     /// What the maps hold; `None` when that is not known.
     pub(super) actual: Option<Rows>,
     pub(super) peers: BTreeMap<PeerIndex, PeerEnd>,
+    /// The peer index of each node that can be reached.
+    pub(super) node_peers: BTreeMap<NodeId, PeerIndex>,
+    /// What could not be had when the rows were worked out.
+    pub(super) contested: Vec<Problem>,
     /// Of the underlay, with the device that is a member of them; `None` when that is not known.
     pub(super) groups: Option<(u32, BTreeSet<IpAddr>)>,
     pub(super) problems: Vec<Problem>,

@@ -1,5 +1,6 @@
 //! What the data path should hold, given what the store and this host say. Pure.
 
+mod alone;
 mod floods;
 mod members;
 mod network;
@@ -21,6 +22,7 @@ use crate::host::underlay::Vteps;
 use crate::store::schema::{
     EndpointId, EndpointPath, EndpointRecord, FloodMode, NetworkRecord, NodeId, NodeRecord,
 };
+pub use alone::{Changed, Settled, alone};
 use floods::Groups;
 pub use floods::groups;
 use peers::Peers;
@@ -96,6 +98,8 @@ pub struct Desired {
     pub problems: Vec<Problem>,
     /// Who is behind each peer index.
     pub peers: BTreeMap<PeerIndex, PeerEnd>,
+    /// The index of each node that can be reached.
+    pub nodes: BTreeMap<NodeId, PeerIndex>,
     /// Largest IP packet in bytes that the underlay takes to every peer.
     pub path_mtu: u16,
     /// Bytes that the longest outer headers in use take from an inner IP packet.
@@ -198,6 +202,7 @@ pub fn desired(world: &World<'_>, current: &Rows) -> Desired {
         rows,
         problems,
         peers: peers.ends,
+        nodes: peers.nodes,
         path_mtu,
         overhead,
     }

@@ -30,6 +30,7 @@ impl Agent {
         let _one_at_a_time = self.operations.lock().await;
         self.require_synced()?;
         let network = self.network(&request.network).await?;
+        let _known = self.know(network.record.vni).await;
         let id = EndpointId::random();
         let name = match &request.name {
             Some(name) => name.clone(),
@@ -70,7 +71,7 @@ impl Agent {
             return Err(error);
         }
         self.echo(|view| view.endpoints.contains_key(&path)).await;
-        self.endpoint(path.id.as_str())
+        Ok(self.shown_now(&path, &record))
     }
 
     /// Removes an endpoint by name, id or the id's first digits. Can be repeated after a failure
@@ -78,12 +79,13 @@ impl Agent {
     pub async fn remove_endpoint(&self, name: &str) -> Result<(), AgentError> {
         let _one_at_a_time = self.operations.lock().await;
         self.require_synced()?;
-        let path = self.find_endpoint(name)?;
+        let (path, record) = self.find_endpoint(name).await?;
+        let _known = self.know(path.net).await;
         if path.node == self.node {
             self.require_registered().await?;
             self.remove_local(&path).await?;
         } else {
-            self.remove_remote(&path).await?;
+            self.remove_remote(&path, &record).await?;
         }
         self.echo(|view| !view.endpoints.contains_key(&path)).await;
         Ok(())

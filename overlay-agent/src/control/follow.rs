@@ -8,11 +8,12 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::agent::{Agent, LocalEndpoint, device_name};
 use super::error::AgentError;
+use super::interest::Watches;
 use super::problem::Problem;
 use super::sync::Trust;
 use super::view::View;
 use crate::host::endpoint;
-use crate::store::schema::Keys;
+use crate::store::schema::{Keys, NodeId};
 use crate::store::watch::WatchHandle;
 use crate::store::{KvPair, PrefixWatch, Snapshot};
 
@@ -25,9 +26,8 @@ const RETRY: Duration = Duration::from_secs(5);
 /// How long the first sync waits for the ways to the peers.
 const FIRST_HOPS: Duration = Duration::from_secs(1);
 
-type Latest = watch::Receiver<Option<Arc<Snapshot>>>;
-
-/// Runs for as long as the agent: three blocking queries and the kernel's announcements.
+/// Runs for as long as the agent: three blocking queries, one for each network that this host has endpoints on,
+/// and the kernel's announcements.
 /// Starts when the store is `prepared`: a fresh one cannot be told from one that hides its keys.
 pub(super) async fn run(agent: Arc<Agent>, prepared: Arc<Notify>) {
     prepared.notified().await;
@@ -39,15 +39,15 @@ pub(super) async fn run(agent: Arc<Agent>, prepared: Arc<Notify>) {
     };
     let networks = watch(keys.networks());
     let nodes = watch(keys.nodes());
-    let endpoints = watch(keys.endpoints());
-    agent.state().troubles = [&networks, &nodes, &endpoints]
-        .map(WatchHandle::trouble)
-        .into();
+    let own = watch(keys.endpoints_of(agent.node));
+    let troubles = [&networks, &nodes, &own].map(WatchHandle::trouble);
     let mut folders = Folders {
-        networks: networks.latest(),
-        nodes: nodes.latest(),
-        endpoints: endpoints.latest(),
+        networks: Folder::of(&networks),
+        nodes: Folder::of(&nodes),
+        own: Folder::of(&own),
     };
+    agent.state().troubles = troubles.to_vec();
+    let mut watches = Watches::default();
     let mut hops = agent.hops.subscribe();
     let mut underlay = agent.underlay_watcher.subscribe();
     let mut audit = interval(AUDIT);
@@ -55,10 +55,16 @@ pub(super) async fn run(agent: Arc<Agent>, prepared: Arc<Notify>) {
     let mut first = true;
     loop {
         let mut trust = Trust::Memory;
+        let mut only_members = false;
         let alive = tokio::select! {
-            changed = folders.networks.changed() => changed.is_ok(),
-            changed = folders.nodes.changed() => changed.is_ok(),
-            changed = folders.endpoints.changed() => changed.is_ok(),
+            changed = folders.networks.latest.changed() => changed.is_ok(),
+            changed = folders.nodes.latest.changed() => changed.is_ok(),
+            changed = folders.own.latest.changed() => changed.is_ok(),
+            () = agent.inbox.arrived() => {
+                only_members = !first;
+                true
+            }
+            () = agent.inbox.changed() => true,
             changed = hops.changed() => changed.is_ok(),
             changed = underlay.changed() => {
                 let now = underlay.borrow_and_update().clone();
@@ -75,9 +81,27 @@ pub(super) async fn run(agent: Arc<Agent>, prepared: Arc<Notify>) {
         if !alive {
             return;
         }
-        folders.read_into(&mut agent.state().view, keys);
+        only_members &= !folders.read_into(&mut agent.state().view, agent.node, keys);
         // Until everything was read, what is missing means nothing: the last state stays.
         if !agent.state().view.is_complete() {
+            continue;
+        }
+        let interest = agent.interest();
+        if watches.set(&agent, &interest) {
+            let all = troubles.iter().cloned().chain(watches.troubles());
+            agent.state().troubles = all.collect();
+        }
+        let mut changed = Vec::new();
+        for (net, nodes) in agent.inbox.take() {
+            let view = &mut agent.state().view;
+            let taken = view.take_members(net, nodes, agent.node, keys);
+            only_members &= taken.is_some();
+            changed.extend(taken.into_iter().flatten());
+        }
+        if only_members && agent.sync_alone(&changed).await {
+            continue;
+        }
+        if first && !interest.iter().all(|net| agent.state().view.knows(*net)) {
             continue;
         }
         if first {
@@ -114,22 +138,49 @@ fn report(action: &str, error: AgentError) {
 
 /// The folders of the store that an agent follows.
 struct Folders {
-    networks: Latest,
-    nodes: Latest,
-    endpoints: Latest,
+    networks: Folder,
+    nodes: Folder,
+    /// The endpoints of this host.
+    own: Folder,
 }
 
 impl Folders {
-    fn read_into(&mut self, view: &mut View, keys: &Keys) {
-        take(&mut self.networks, |pairs| view.set_networks(keys, pairs));
-        take(&mut self.nodes, |pairs| view.set_nodes(keys, pairs));
-        take(&mut self.endpoints, |pairs| view.set_endpoints(keys, pairs));
+    /// Returns whether there was anything new.
+    fn read_into(&mut self, view: &mut View, node: NodeId, keys: &Keys) -> bool {
+        let networks = self.networks.take(|pairs| view.set_networks(keys, pairs));
+        let nodes = self.nodes.take(|pairs| view.set_nodes(keys, pairs));
+        let own = self
+            .own
+            .take(|pairs| view.set_endpoints_of(node, keys, pairs));
+        networks || nodes || own
     }
 }
 
-fn take(latest: &mut Latest, set: impl FnOnce(&[KvPair])) {
-    if let Some(snapshot) = latest.borrow_and_update().as_ref() {
-        set(&snapshot.entries);
+struct Folder {
+    latest: watch::Receiver<Option<Arc<Snapshot>>>,
+    taken: Option<Arc<Snapshot>>,
+}
+
+impl Folder {
+    fn of(watch: &WatchHandle) -> Self {
+        Self {
+            latest: watch.latest(),
+            taken: None,
+        }
+    }
+
+    /// Returns whether there was a snapshot that has not been taken.
+    fn take(&mut self, set: impl FnOnce(&[KvPair])) -> bool {
+        let now = self.latest.borrow_and_update().clone();
+        let known = |taken: &Arc<Snapshot>| now.as_ref().is_some_and(|now| Arc::ptr_eq(now, taken));
+        if self.taken.as_ref().is_some_and(known) {
+            return false;
+        }
+        if let Some(snapshot) = &now {
+            set(&snapshot.entries);
+        }
+        self.taken = now;
+        self.taken.is_some()
     }
 }
 

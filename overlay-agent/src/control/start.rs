@@ -94,6 +94,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
         operations: tokio::sync::Mutex::default(),
         metrics: sync_metrics.clone(),
         witness: Arc::default(),
+        inbox: Arc::default(),
         registered: watch::Sender::new(false),
         synced: watch::Sender::new(0),
         state: Mutex::new(state),

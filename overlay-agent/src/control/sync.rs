@@ -8,7 +8,9 @@ use nix::net::if_::if_nametoindex;
 use overlay_common::layout::{PathStats, StatsKey};
 
 use super::agent::{Agent, State};
-use super::desired::{Desired, Local, Outer, World, desired, groups, tunnel_address};
+use super::desired::{
+    Changed, Desired, Local, Outer, Settled, World, alone, desired, groups, tunnel_address,
+};
 use super::error::AgentError;
 use super::plan::{apply, plan};
 use super::problem::Problem;
@@ -59,6 +61,38 @@ impl Agent {
             .duration
             .observe(started.elapsed().as_secs_f64());
         Ok(())
+    }
+
+    /// Brings the rows of endpoints of other hosts in line whose changes concern no others. `false` when that is
+    /// not enough: then a whole [`Self::sync`] is due.
+    pub(super) async fn sync_alone(&self, changed: &[Changed]) -> bool {
+        let mut datapath = self.datapath.lock().await;
+        let Some(mut rows) = self.state().actual.take() else {
+            return false;
+        };
+        let enough = changed.iter().all(|changed| {
+            let changes = {
+                let state = self.state();
+                let settled = Settled {
+                    rows: &rows,
+                    nodes: &state.node_peers,
+                    problems: &state.contested,
+                };
+                let path = &changed.path;
+                alone(
+                    settled,
+                    changed,
+                    state.view.has_members(path.net, path.node),
+                )
+            };
+            changes.is_some_and(|changes| write(&mut datapath, &changes, &mut rows).is_empty())
+        });
+        self.state().actual = Some(rows);
+        drop(datapath);
+        if enough {
+            self.synced.send_modify(|count| *count += 1);
+        }
+        enough
     }
 
     /// What the maps hold. Where that is read, what differs from memory is counted as repaired.
@@ -217,6 +251,7 @@ impl State {
     }
 
     fn note(&mut self, desired: Desired, refused: Vec<Problem>) {
+        self.contested = desired.problems.clone();
         let mut problems = desired.problems;
         problems.extend(refused);
         for problem in problems.iter().filter(|p| !self.problems.contains(p)) {
@@ -224,6 +259,7 @@ impl State {
         }
         self.problems = problems;
         self.peers = desired.peers;
+        self.node_peers = desired.nodes;
         self.path_mtu = desired.path_mtu;
         self.overhead = desired.overhead;
     }

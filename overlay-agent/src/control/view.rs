@@ -4,26 +4,43 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use overlay_common::net::Vni;
 
-use crate::store::KvPair;
+use super::desired::Changed;
 use crate::store::schema::{
-    self, BadKey, EndpointPath, EndpointRecord, Keys, NetworkRecord, NodeId, NodeRecord,
+    self, BadKey, EndpointId, EndpointPath, EndpointRecord, Keys, NetworkRecord, NodeId, NodeRecord,
 };
+use crate::store::{KvPair, NodeMembers};
 
-/// The three folders. A key that cannot be read now keeps what it said when it could: the data
+/// What has arrived of one node on one network.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Arrived {
+    /// All that it has there.
+    pub whole: Option<NodeMembers>,
+    /// And what has changed since.
+    pub ones: BTreeMap<EndpointId, Option<EndpointRecord>>,
+}
+
+/// What endpoints were before they changed.
+type Before = BTreeMap<EndpointPath, Option<EndpointRecord>>;
+
+/// The folders that are followed, and the endpoints of the networks that are. A key that cannot be read now keeps what it said when it could: the data
 /// path pays for somebody's mistake only when it has to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct View {
     /// By name.
     pub networks: BTreeMap<String, NetworkRecord>,
     pub nodes: BTreeMap<NodeId, NodeRecord>,
+    /// Of this node, and of the networks that are known.
     pub endpoints: BTreeMap<EndpointPath, EndpointRecord>,
+    /// Networks whose endpoints have been read.
+    known: BTreeSet<Vni>,
     bad: [Vec<BadKey>; 3],
+    bad_members: BTreeMap<(Vni, NodeId), Vec<BadKey>>,
     read: [bool; 3],
 }
 
 const NETWORKS: usize = 0;
 const NODES: usize = 1;
-const ENDPOINTS: usize = 2;
+const OWN: usize = 2;
 
 impl View {
     /// Whether all folders have been read. Before that, what is missing means nothing.
@@ -33,7 +50,12 @@ impl View {
 
     /// Keys that were skipped.
     pub fn bad_keys(&self) -> impl Iterator<Item = &BadKey> {
-        self.bad.iter().flatten()
+        self.bad.iter().chain(self.bad_members.values()).flatten()
+    }
+
+    /// Whether the endpoints of a network have been read.
+    pub fn knows(&self, net: Vni) -> bool {
+        self.known.contains(&net)
     }
 
     /// Name and record of the network with a VNI.
@@ -59,13 +81,109 @@ impl View {
         self.finish(NODES, listing.bad);
     }
 
-    pub fn set_endpoints(&mut self, keys: &Keys, pairs: &[KvPair]) {
+    /// The endpoints of one node, wherever they are.
+    pub fn set_endpoints_of(&mut self, node: NodeId, keys: &Keys, pairs: &[KvPair]) {
         let listing = schema::endpoints(keys, pairs);
         let items = listing.items.into_iter();
         let new = items.map(|item| (item.path, item.record)).collect();
         let key = |path: &EndpointPath| keys.endpoint(path);
-        self.endpoints = kept(new, &mut self.endpoints, &listing.bad, key);
-        self.finish(ENDPOINTS, listing.bad);
+        let mut before = self
+            .endpoints
+            .extract_if(.., |path, _| path.node == node)
+            .collect();
+        self.endpoints
+            .extend(kept(new, &mut before, &listing.bad, key));
+        self.finish(OWN, listing.bad);
+    }
+
+    /// What has arrived of a network's endpoints on other nodes than `own`, whose are known already. Returns
+    /// what is different now; `None` when the network was not known before.
+    pub fn take_members(
+        &mut self,
+        net: Vni,
+        nodes: BTreeMap<NodeId, Arrived>,
+        own: NodeId,
+        keys: &Keys,
+    ) -> Option<Vec<Changed>> {
+        let mut changed = BTreeMap::new();
+        let known = !self.known.insert(net);
+        for (node, arrived) in nodes.into_iter().filter(|(node, _)| *node != own) {
+            if let Some(whole) = arrived.whole {
+                self.set_members(net, whole, keys, &mut changed);
+            }
+            for (id, record) in arrived.ones {
+                self.set(EndpointPath { node, net, id }, record, &mut changed);
+            }
+        }
+        let changed = changed.into_iter().map(|(path, before)| Changed {
+            after: self.endpoints.get(&path).cloned(),
+            path,
+            before,
+        });
+        let changed = changed.filter(|changed| changed.before != changed.after);
+        known.then(|| changed.collect())
+    }
+
+    /// Whether a node has endpoints on a network.
+    pub fn has_members(&self, net: Vni, node: NodeId) -> bool {
+        self.members(net, node).next().is_some()
+    }
+
+    /// Keeps in `changed` what was there at first.
+    fn set(&mut self, path: EndpointPath, record: Option<EndpointRecord>, changed: &mut Before) {
+        let before = match record {
+            Some(record) => self.endpoints.insert(path.clone(), record),
+            None => self.endpoints.remove(&path),
+        };
+        changed.entry(path).or_insert(before);
+    }
+
+    fn set_members(&mut self, net: Vni, whole: NodeMembers, keys: &Keys, changed: &mut Before) {
+        let node = whole.node;
+        let bad: BTreeSet<&str> = whole.bad.iter().map(|bad| bad.key.as_str()).collect();
+        if whole.complete {
+            let is_there: BTreeSet<_> = whole
+                .endpoints
+                .iter()
+                .map(|endpoint| &endpoint.path)
+                .collect();
+            let gone: Vec<_> = self
+                .members(net, node)
+                .filter(|path| {
+                    !is_there.contains(path) && !bad.contains(keys.endpoint(path).as_str())
+                })
+                .cloned()
+                .collect();
+            for path in gone {
+                self.set(path, None, changed);
+            }
+        }
+        for endpoint in whole.endpoints {
+            self.set(endpoint.path, Some(endpoint.record), changed);
+        }
+        for bad in &whole.bad {
+            tracing::warn!("skipped a key of the store: {bad}");
+        }
+        if whole.bad.is_empty() {
+            self.bad_members.remove(&(net, node));
+        } else {
+            self.bad_members.insert((net, node), whole.bad);
+        }
+    }
+
+    /// The endpoints that are known of a node on a network.
+    fn members(&self, net: Vni, node: NodeId) -> impl Iterator<Item = &EndpointPath> {
+        let from = self.endpoints.range(EndpointPath::before(node, net)..);
+        let paths = from.map(|(path, _)| path);
+        paths.take_while(move |path| (path.node, path.net) == (node, net))
+    }
+
+    /// A network is not followed any more: what is known of others' endpoints on it grows old.
+    pub fn forget(&mut self, net: Vni, own: NodeId) {
+        self.known.remove(&net);
+        self.endpoints
+            .retain(|path, _| path.net != net || path.node == own);
+        self.bad_members.retain(|(other, _), _| *other != net);
     }
 
     fn finish(&mut self, folder: usize, bad: Vec<BadKey>) {
@@ -138,7 +256,7 @@ mod tests {
         view.set_networks(&keys, &[]);
         view.set_nodes(&keys, &[]);
         assert!(!view.is_complete());
-        view.set_endpoints(&keys, &[]);
+        view.set_endpoints_of(NodeId::new(1), &keys, &[]);
         assert!(view.is_complete());
     }
 }

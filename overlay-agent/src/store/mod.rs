@@ -20,4 +20,4 @@ pub use error::{ErrorKind, StoreError};
 pub use health::StoreHealth;
 pub use registry::{Registry, RegistryError};
 pub use session::Session;
-pub use watch::{PrefixWatch, Snapshot, Witness};
+pub use watch::{Change, MembersWatch, NodeMembers, PrefixWatch, Snapshot, Witness};

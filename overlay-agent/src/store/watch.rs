@@ -1,5 +1,6 @@
 //! Following one prefix of the store.
 
+mod members;
 #[cfg(test)]
 mod tests;
 mod witness;
@@ -14,6 +15,7 @@ use super::backoff::Backoff;
 use super::client::{Answer, Client, KvPair};
 use super::error::{StoreError, in_full};
 use super::schema::Keys;
+pub use members::{Change, MembersWatch, NodeMembers};
 pub use witness::Witness;
 
 /// How long one blocking query waits.

@@ -18,7 +18,7 @@ use crate::store::schema::{NodeId, NodeRecord};
 #[derive(Debug, Default)]
 pub(super) struct Peers {
     pub(super) addresses: BTreeMap<IpKey, PeerValue>,
-    nodes: BTreeMap<NodeId, PeerIndex>,
+    pub(super) nodes: BTreeMap<NodeId, PeerIndex>,
     pub(super) ends: BTreeMap<PeerIndex, PeerEnd>,
 }
 

@@ -626,6 +626,109 @@ proptest! {
     }
 }
 
+#[test]
+fn most_changes_are_alone() {
+    let mut fixture = Fixture::two_hosts();
+    let settled = fixture.desired(&Rows::default());
+    let known = Settled {
+        rows: &settled.rows,
+        nodes: &settled.nodes,
+        problems: &settled.problems,
+    };
+    fixture.remote("n2", 42, "c", 12);
+    let (path, record) = fixture.endpoints.pop_last().unwrap();
+    let added = Changed {
+        path: path.clone(),
+        before: None,
+        after: Some(record.clone()),
+    };
+    assert_eq!(
+        alone(known, &added, true).map(|changes| changes.len()),
+        Some(2)
+    );
+    let renamed = Changed {
+        before: Some(record),
+        ..added
+    };
+    assert_eq!(alone(known, &renamed, true), None, "it has no rows yet");
+    let (path, record) = fixture.endpoints.pop_last().unwrap();
+    let named = Changed {
+        path: path.clone(),
+        before: Some(record.clone()),
+        after: Some(EndpointRecord {
+            name: "other".into(),
+            ..record.clone()
+        }),
+    };
+    assert_eq!(alone(known, &named, true), Some(Vec::new()));
+    let removed = Changed {
+        path,
+        before: Some(record),
+        after: None,
+    };
+    assert_eq!(
+        alone(known, &removed, true).map(|changes| changes.len()),
+        Some(2)
+    );
+    assert_eq!(alone(known, &removed, false), None, "the last of its node");
+}
+
+proptest! {
+    /// What one endpoint's change does by itself is what working everything out anew would do.
+    #[test]
+    fn alone_is_as_anew(
+        nodes in proptest::collection::btree_map("n[1-4]", 1u8..5, 1..5),
+        remote in proptest::collection::vec(("n[2-4]", 1u32..3, "[a-f]", 1u8..9), 0..10),
+        changes in proptest::collection::vec(("n[1-5]", 1u32..4, "[a-f]", 1u8..12, any::<bool>()), 1..6),
+        floods in any::<bool>(),
+    ) {
+        let mut fixture = Fixture::default();
+        fixture.network("one", 1);
+        fixture.network("two", 2);
+        if floods {
+            fixture.networks.get_mut("two").unwrap().flood = FloodMode::Replicate;
+        }
+        nodes.iter().for_each(|(id, host)| fixture.node(id, *host));
+        fixture.node("n2", 12);
+        fixture.node("n3", 13);
+        remote.iter().for_each(|(node, number, id, host)| fixture.remote(node, *number, id, *host));
+        fixture.local("x", 1, 20);
+        fixture.local("y", 2, 21);
+        let mut settled = fixture.desired(&Rows::default());
+        for (node, number, id, host, is_there) in &changes {
+            let path = EndpointPath {
+                node: NodeId::of_name(node),
+                net: vni(*number),
+                id: endpoint_id(id),
+            };
+            let before = fixture.endpoints.remove(&path);
+            if *is_there {
+                fixture.remote(node, *number, id, *host);
+            }
+            let others = fixture.endpoints.keys().any(|other| {
+                (other.node, other.net) == (path.node, path.net)
+            });
+            let after = fixture.endpoints.get(&path).cloned();
+            let changed = Changed { path, before, after };
+            let known = Settled {
+                rows: &settled.rows,
+                nodes: &settled.nodes,
+                problems: &settled.problems,
+            };
+            let anew = fixture.desired(&settled.rows);
+            if changed.path.node != NodeId::of_name("n1")
+                && let Some(changes) = alone(known, &changed, others)
+            {
+                let mut rows = settled.rows.clone();
+                changes.iter().for_each(|change| plan::apply(&mut rows, change));
+                prop_assert_eq!(&rows, &anew.rows);
+                prop_assert_eq!(&settled.problems, &anew.problems);
+            }
+            settled = anew;
+        }
+    }
+}
+
 fn hang_together(rows: &Rows) {
     meanings_hold(rows);
     for (key, value) in &rows.fdb {

@@ -6,14 +6,15 @@ use super::network_name;
 use crate::api::types::{Endpoint, EndpointState};
 use crate::control::agent::{Agent, State};
 use crate::control::error::AgentError;
+use crate::store::registry::EndpointFilter;
 use crate::store::schema::{EndpointPath, EndpointRecord};
 
 impl Agent {
     /// Endpoints of all hosts.
-    pub fn endpoints(&self) -> Result<Vec<Endpoint>, AgentError> {
+    pub async fn endpoints(&self) -> Result<Vec<Endpoint>, AgentError> {
         self.require_synced()?;
+        let all = self.everybody().await;
         let state = self.state();
-        let all = self.all(&state);
         Ok(all
             .iter()
             .map(|(path, record)| self.shown(&state, path, record))
@@ -21,20 +22,17 @@ impl Agent {
     }
 
     /// One endpoint by name, id or the id's first digits.
-    pub fn endpoint(&self, name: &str) -> Result<Endpoint, AgentError> {
+    pub async fn endpoint(&self, name: &str) -> Result<Endpoint, AgentError> {
         self.require_synced()?;
-        let path = self.find_endpoint(name)?;
-        let state = self.state();
-        let all = self.all(&state);
-        match all.get(&path) {
-            Some(record) => Ok(self.shown(&state, &path, record)),
-            None => Err(AgentError::NoEndpoint(name.to_owned())),
-        }
+        let (path, record) = self.find_endpoint(name).await?;
+        Ok(self.shown(&self.state(), &path, &record))
     }
 
-    pub(super) fn find_endpoint(&self, name: &str) -> Result<EndpointPath, AgentError> {
-        let state = self.state();
-        let all = self.all(&state);
+    pub(super) async fn find_endpoint(
+        &self,
+        name: &str,
+    ) -> Result<(EndpointPath, EndpointRecord), AgentError> {
+        let mut all = self.everybody().await;
         // A whole id or name goes before the beginning of an id.
         let exact = |path: &EndpointPath, record: &EndpointRecord| {
             path.id.as_str() == name || record.name == name
@@ -50,25 +48,47 @@ impl Agent {
         if paths.is_empty() {
             paths = found(&begins);
         }
-        match paths.len() {
-            0 => Err(AgentError::NoEndpoint(name.to_owned())),
-            1 => Ok(paths.remove(0)),
-            _ => Err(AgentError::AmbiguousEndpoint {
+        if paths.len() > 1 {
+            return Err(AgentError::AmbiguousEndpoint {
                 name: name.to_owned(),
                 ids: paths.iter().map(|path| path.id.to_string()).collect(),
-            }),
+            });
         }
+        let found = paths.pop().and_then(|path| all.remove_entry(&path));
+        found.ok_or_else(|| AgentError::NoEndpoint(name.to_owned()))
     }
 
-    /// What is in the store, and what of this host is not, or no longer.
-    fn all<'a>(&self, state: &'a State) -> BTreeMap<EndpointPath, &'a EndpointRecord> {
-        let published = state.view.endpoints.iter();
-        let published = published.map(|(path, record)| (path.clone(), record));
-        let local = state.locals.iter().map(|(id, local)| {
+    /// What is in the store, and what of this host is not, or no longer. While the store cannot be asked, what is
+    /// known of it here: that is the networks with endpoints of this host.
+    async fn everybody(&self) -> BTreeMap<EndpointPath, EndpointRecord> {
+        let asked = if self.registry.client().health().view().up {
+            self.registry
+                .endpoints(EndpointFilter::default())
+                .await
+                .ok()
+        } else {
+            None
+        };
+        let state = self.state();
+        let mut all: BTreeMap<_, _> = match asked {
+            Some(listing) => {
+                let items = listing.items.into_iter();
+                items
+                    .map(|endpoint| (endpoint.path, endpoint.record))
+                    .collect()
+            }
+            None => state.view.endpoints.clone(),
+        };
+        all.extend(state.locals.iter().map(|(id, local)| {
             let path = self.own_path(local.vni, id);
-            (path, &local.record)
-        });
-        published.chain(local).collect()
+            (path, local.record.clone())
+        }));
+        all
+    }
+
+    /// As people see it.
+    pub(super) fn shown_now(&self, path: &EndpointPath, record: &EndpointRecord) -> Endpoint {
+        self.shown(&self.state(), path, record)
     }
 
     fn shown(&self, state: &State, path: &EndpointPath, record: &EndpointRecord) -> Endpoint {

@@ -46,6 +46,7 @@ impl Agent {
         {
             return Ok(ip);
         }
+        let _known = self.know(net).await;
         let pool = Pool::of(&network.record)
             .without(self.allowed_on(net))
             .within(subnet);
@@ -131,6 +132,7 @@ impl Agent {
         self.require_synced()?;
         self.require_registered().await?;
         let net = new.network.record.vni;
+        let _known = self.know(net).await;
         let path = self.own_path(net, &new.id);
         for ip in &new.ips {
             self.refuse_taken(net, *ip, &new.id).await?;
@@ -164,9 +166,12 @@ impl Agent {
         let Some(by) = self.endpoint_with(net, ip).filter(|by| by != id) else {
             return Ok(());
         };
-        let endpoint = self.endpoint(by.as_str())?;
+        let Some((_, record)) = self.local_endpoint(&by) else {
+            return Ok(());
+        };
+        let path = self.own_path(net, &by);
+        let endpoint = self.shown_now(&path, &record);
         if by.is_of_docker() && self.is_left(&by, &endpoint).await? {
-            let path = self.own_path(net, &by);
             self.take_out(&path).await?;
             self.state().locals.remove(&by);
             return Ok(());

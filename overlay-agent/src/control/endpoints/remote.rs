@@ -22,18 +22,19 @@ impl Agent {
         Ok(self.registry.publish_endpoint(path, record).await?)
     }
 
-    pub(super) async fn remove_remote(&self, path: &EndpointPath) -> Result<(), AgentError> {
-        let ips: Vec<_> = {
-            let state = self.state();
-            if let Some(node) = state.view.nodes.get(&path.node).filter(|node| node.agent) {
-                return Err(AgentError::OtherHost {
-                    endpoint: path.id.to_string(),
-                    node: node.name.clone(),
-                });
-            }
-            let record = state.view.endpoints.get(path);
-            record.map_or_else(Vec::new, |record| record.addresses().collect())
-        };
+    pub(super) async fn remove_remote(
+        &self,
+        path: &EndpointPath,
+        record: &EndpointRecord,
+    ) -> Result<(), AgentError> {
+        let node = self.state().view.nodes.get(&path.node).cloned();
+        if let Some(node) = node.filter(|node| node.agent) {
+            return Err(AgentError::OtherHost {
+                endpoint: path.id.to_string(),
+                node: node.name,
+            });
+        }
+        let ips: Vec<_> = record.addresses().collect();
         self.registry.withdraw_endpoint(path).await?;
         self.release_all(path, &ips).await
     }

@@ -39,6 +39,15 @@ impl Registry {
         Ok(listing)
     }
 
+    /// Where all endpoints are. Keys that are none's are left out.
+    pub async fn endpoint_paths(&self) -> Result<Vec<EndpointPath>, StoreError> {
+        let keys = self.client.keys(&self.keys.endpoints()).await?.value;
+        let paths = keys
+            .iter()
+            .filter_map(|key| self.keys.parse_endpoint(key).ok());
+        Ok(paths.collect())
+    }
+
     /// Publishes an endpoint. Doing so again with the same record changes nothing.
     ///
     /// # Errors

@@ -113,6 +113,11 @@ impl EndpointId {
         Self(format!("{:064x}", rand::random::<u128>()))
     }
 
+    /// Before all others.
+    pub(super) const fn least() -> Self {
+        Self(String::new())
+    }
+
     /// Whether it is of Docker, or stands for one.
     pub fn is_of_docker(&self) -> bool {
         self.0.len() == 64

@@ -15,6 +15,17 @@ pub const fn bucket(node: NodeId) -> u64 {
     node.get() % BUCKETS
 }
 
+impl EndpointPath {
+    /// In the order of paths, before all endpoints of a node on a network.
+    pub const fn before(node: NodeId, net: Vni) -> Self {
+        Self {
+            node,
+            net,
+            id: EndpointId::least(),
+        }
+    }
+}
+
 /// The key names under one prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keys {
@@ -102,6 +113,35 @@ impl Keys {
 
     pub fn index_of(&self, net: Vni) -> String {
         format!("{}index/{}/", self.root, hex(net))
+    }
+
+    /// The wake-up keys of a network.
+    pub fn hints_of(&self, net: Vni) -> String {
+        format!("{}b/", self.index_of(net))
+    }
+
+    /// The number of a wake-up key.
+    pub fn bucket_of(&self, net: Vni, key: &str) -> Option<u64> {
+        let number = key.strip_prefix(&self.hints_of(net))?;
+        u64::from_str_radix(number, 16)
+            .ok()
+            .filter(|number| *number < BUCKETS)
+    }
+
+    /// The revisions of all nodes on a network.
+    pub fn revisions_of(&self, net: Vni) -> String {
+        format!("{}n/", self.index_of(net))
+    }
+
+    /// Those of the nodes that write one wake-up key.
+    pub fn revisions_in(&self, net: Vni, bucket: u64) -> String {
+        format!("{}{bucket:02x}/", self.revisions_of(net))
+    }
+
+    /// The node of a revision.
+    pub fn parse_revision(&self, net: Vni, key: &str) -> Option<NodeId> {
+        let (_, node) = key.strip_prefix(&self.revisions_of(net))?.split_once('/')?;
+        node.parse().ok()
     }
 
     /// The wake-up key number `bucket` of a network.

@@ -115,7 +115,7 @@ fn checked<T: DeserializeOwned>(
     Ok(record)
 }
 
-/// `folder` itself is no item: its key only keeps the folder from being empty.
+/// `folder` itself is no item, and no folder in it: such keys only keep folders from being empty.
 fn parse<T>(
     folder: &str,
     pairs: &[KvPair],
@@ -125,7 +125,8 @@ fn parse<T>(
         items: Vec::with_capacity(pairs.len()),
         bad: Vec::new(),
     };
-    for pair in pairs.iter().filter(|pair| pair.key != folder) {
+    let is_item = |pair: &&KvPair| pair.key != folder && !pair.key.ends_with('/');
+    for pair in pairs.iter().filter(is_item) {
         match item(pair) {
             Ok(item) => listing.items.push(item),
             Err(why) => listing.bad.push(BadKey {
