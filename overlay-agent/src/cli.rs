@@ -8,6 +8,7 @@ mod endpoint;
 mod network;
 mod node;
 mod output;
+mod plan;
 mod run;
 mod status;
 mod store;
@@ -52,8 +53,10 @@ enum Command {
     Status(output::Format),
     /// Whether this host has what it takes, with or without an agent: run it with the options of `run`
     Doctor(doctor::Arguments),
+    /// What the agent would change in the data path now
+    Plan(output::Format),
     /// What the data path of this host holds, with or without an agent
-    Dump(output::Format),
+    Dump(dump::Arguments),
     /// Run the embedded store by itself, for several agents
     Store(store::Arguments),
 }
@@ -98,7 +101,8 @@ fn execute(cli: Cli) -> Result<()> {
             Command::Doctor(doctor::Arguments { settings, format }) => {
                 doctor::exec(data_path(locations, settings)?, format).await
             }
-            Command::Dump(format) => dump::exec(format, &config(locations)?),
+            Command::Plan(format) => plan::exec(format, &client(locations)?).await,
+            Command::Dump(arguments) => dump::exec(arguments, &config(locations)?).await,
             Command::Store(arguments) => store::exec(arguments, &config(locations)?).await,
         }
     })

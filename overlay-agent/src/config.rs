@@ -4,7 +4,9 @@ mod file;
 mod outer;
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{ArgAction, Args, builder::BoolishValueParser};
 use serde::Deserialize;
@@ -128,6 +130,9 @@ pub struct Settings {
     /// Where Docker looks for the sockets of its plugins [default: /run/docker/plugins]
     #[arg(long, env = "OVERLAY_DOCKER_PLUGINS", value_name = "DIR")]
     pub docker_plugins: Option<PathBuf>,
+    /// Seconds between two looks at the maps, in which what somebody else has changed is repaired [default: 30]
+    #[arg(long, env = "OVERLAY_AUDIT_INTERVAL", value_name = "SECONDS")]
+    pub audit_interval: Option<NonZeroU32>,
     /// File that names the servers for names that are no container's [default: /etc/resolv.conf]
     #[arg(long, env = "OVERLAY_RESOLV_CONF", value_name = "FILE")]
     pub resolv_conf: Option<PathBuf>,
@@ -168,6 +173,8 @@ pub struct Config {
     pub node_name: Option<String>,
     pub metrics_addr: SocketAddr,
     pub log_drops: bool,
+    /// How often the maps are read back. Local work: the store is not asked.
+    pub audit_interval: Duration,
     pub resolv_conf: PathBuf,
     /// Where and how Docker is served, if it is.
     pub docker: Option<DockerConfig>,
@@ -226,6 +233,10 @@ impl Config {
                 .or(file.metrics_addr)
                 .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9469))),
             log_drops: settings.log_drops.or(file.log_drops).unwrap_or(false),
+            audit_interval: {
+                let seconds = settings.audit_interval.or(file.audit_interval);
+                Duration::from_secs(seconds.map_or(30, NonZeroU32::get).into())
+            },
             resolv_conf: dir(settings.resolv_conf, file.resolv_conf, "/etc/resolv.conf"),
             docker: settings.docker.or(file.docker).unwrap_or(false).then(|| {
                 let default = DockerConfig::default();

@@ -6,6 +6,7 @@
 mod attach;
 mod counters;
 mod decap;
+mod describe;
 mod detach;
 mod drop_log;
 mod error;
@@ -21,6 +22,7 @@ mod xdp;
 
 pub use counters::MapUse;
 pub use decap::{Decap, DecapMode};
+pub use describe::{Difference, difference};
 pub use detach::{Detached, detach_all, detach_programs};
 pub use error::DatapathError;
 pub use open::{Datapath, Settings};

@@ -15,6 +15,7 @@ use super::types::{
 };
 use crate::control::agent::Agent;
 use crate::control::error::{AgentError, Blame};
+use crate::datapath::Difference;
 
 type Shared = State<Arc<Agent>>;
 type Answer<T> = Result<Json<T>, Refusal>;
@@ -27,6 +28,7 @@ pub async fn serve(
 ) -> std::io::Result<()> {
     let router = Router::new()
         .route("/v1/status", get(status))
+        .route("/v1/plan", get(plan))
         .route("/v1/networks", get(networks).post(create_network))
         .route("/v1/networks/{name}", get(network).delete(remove_network))
         .route("/v1/endpoints", get(endpoints).post(add_endpoint))
@@ -79,6 +81,10 @@ async fn to_the_end<T: Send + 'static>(
 
 async fn status(State(agent): Shared) -> Json<Status> {
     Json(agent.status().await)
+}
+
+async fn plan(State(agent): Shared) -> Answer<Vec<Difference>> {
+    Ok(Json(agent.differences().await?))
 }
 
 async fn networks(State(agent): Shared) -> Answer<Vec<Network>> {

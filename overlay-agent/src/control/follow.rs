@@ -17,9 +17,6 @@ use crate::store::schema::{Keys, NodeId};
 use crate::store::watch::WatchHandle;
 use crate::store::{KvPair, PrefixWatch, Snapshot};
 
-/// How often the maps are read back. Local work: the store is not asked.
-const AUDIT: Duration = Duration::from_secs(60);
-
 /// Pause after a failure of this host's.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -50,7 +47,7 @@ pub(super) async fn run(agent: Arc<Agent>, prepared: Arc<Notify>) {
     let mut watches = Watches::default();
     let mut hops = agent.hops.subscribe();
     let mut underlay = agent.underlay_watcher.subscribe();
-    let mut audit = interval(AUDIT);
+    let mut audit = interval(agent.config.audit_interval);
     audit.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut first = true;
     loop {

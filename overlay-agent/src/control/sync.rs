@@ -15,7 +15,7 @@ use super::error::AgentError;
 use super::plan::{apply, plan};
 use super::problem::Problem;
 use crate::datapath::rows::{Change, Rows};
-use crate::datapath::{Datapath, Tables};
+use crate::datapath::{Datapath, Difference, Tables, difference};
 use crate::host::nexthop::NextHops;
 use crate::host::{endpoint, group};
 use crate::store::schema::EndpointId;
@@ -93,6 +93,19 @@ impl Agent {
             self.synced.send_modify(|count| *count += 1);
         }
         enough
+    }
+
+    /// What is in the maps and should not be, and the other way round: what the next audit will repair.
+    pub async fn differences(&self) -> Result<Vec<Difference>, AgentError> {
+        self.require_synced()?;
+        let read = self.datapath.lock().await.tables.read_rows()?;
+        let hops = self.hops.subscribe().borrow().clone();
+        let desired = self.desired(&read, &hops);
+        let changes = plan(&desired.rows, &read);
+        Ok(changes
+            .iter()
+            .map(|change| difference(change, &read))
+            .collect())
     }
 
     /// What the maps hold. Where that is read, what differs from memory is counted as repaired.
