@@ -152,6 +152,9 @@ pub fn desired(world: &World<'_>, current: &Rows) -> Desired {
         ..Rows::default()
     };
     rows.tunnels.extend(groups.tunnels(world));
+    // Sorted at once: that is faster than a place for each.
+    let mut fdb = Vec::with_capacity(members.len());
+    let mut neighbors = Vec::with_capacity(members.len());
     for member in &members {
         let key = FdbKey::new(member.vni.get(), member.mac);
         let value = FdbValue {
@@ -166,8 +169,7 @@ pub fn desired(world: &World<'_>, current: &Rows) -> Desired {
                 0
             },
         };
-        rows.fdb
-            .insert(key, with_generation(value, current.fdb.get(&key)));
+        fdb.push((key, with_generation(value, current.fdb.get(&key))));
         for ip in member.neighbors() {
             let key = NeighborKey {
                 vni: member.vni.get(),
@@ -177,7 +179,7 @@ pub fn desired(world: &World<'_>, current: &Rows) -> Desired {
                 mac: member.mac,
                 flags: 0,
             };
-            rows.neighbors.insert(key, value);
+            neighbors.push((key, value));
         }
         if let Some(row) = vnis.get(&member.vni.get()).filter(|_| member.ifindex != 0) {
             let network = world.network(member.vni);
@@ -186,6 +188,8 @@ pub fn desired(world: &World<'_>, current: &Rows) -> Desired {
             rows.allowed.extend(network::allowed_rows(member));
         }
     }
+    rows.fdb = fdb.into_iter().collect();
+    rows.neighbors = neighbors.into_iter().collect();
     for record in world.networks.values() {
         if vnis.contains_key(&record.vni.get()) {
             network::add_gateways(&mut rows, record, stats.slot(record.vni, 0));

@@ -78,12 +78,7 @@ impl Agent {
                     nodes: &state.node_peers,
                     problems: &state.contested,
                 };
-                let path = &changed.path;
-                alone(
-                    settled,
-                    changed,
-                    state.view.has_members(path.net, path.node),
-                )
+                alone(settled, changed)
             };
             changes.is_some_and(|changes| write(&mut datapath, &changes, &mut rows).is_empty())
         });

@@ -124,11 +124,6 @@ impl View {
         known.then(|| changed.collect())
     }
 
-    /// Whether a node has endpoints on a network.
-    pub fn has_members(&self, net: Vni, node: NodeId) -> bool {
-        self.members(net, node).next().is_some()
-    }
-
     /// Keeps in `changed` what was there at first.
     fn set(&mut self, path: EndpointPath, record: Option<EndpointRecord>, changed: &mut Before) {
         let before = match record {

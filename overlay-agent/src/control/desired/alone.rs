@@ -30,10 +30,9 @@ pub struct Settled<'a> {
     pub problems: &'a [Problem],
 }
 
-/// The changes to the rows, ordered as those of a plan; `others` tells whether the node has more endpoints on
-/// the network. `None` where other rows may change, too: whoever shares an address, counters, who gets what is
-/// flooded.
-pub fn alone(settled: Settled<'_>, changed: &Changed, others: bool) -> Option<Vec<Change>> {
+/// The changes to the rows, ordered as those of a plan. `None` where other rows may change, too: whoever shares
+/// an address, counters, who gets what is flooded.
+pub fn alone(settled: Settled<'_>, changed: &Changed) -> Option<Vec<Change>> {
     let Settled {
         rows,
         nodes,
@@ -47,8 +46,7 @@ pub fn alone(settled: Settled<'_>, changed: &Changed, others: bool) -> Option<Ve
     let peer = *nodes.get(&changed.path.node)?;
     let stats = *rows.stats_index.get(&StatsKey { vni, peer })?;
     let floods = FloodMode::from_number(network.flood) != FloodMode::Drop;
-    let is_last = changed.after.is_none() && !others;
-    if floods || is_last || problems.iter().any(|problem| is_contested(problem, net)) {
+    if floods || problems.iter().any(|problem| is_contested(problem, net)) {
         return None;
     }
     let (before, after) = (changed.before.as_ref(), changed.after.as_ref());

@@ -121,7 +121,7 @@ impl Groups {
 /// Fills in what follows from the rest of the rows: who gets copies, and which endpoints send any.
 pub(super) fn fill(
     rows: &mut Rows,
-    members: &[Member],
+    members: &[Member<'_>],
     groups: &Groups,
     slots: &Slots,
     problems: &mut Vec<Problem>,

@@ -81,7 +81,7 @@ fn vni_row(
 
 /// `network` is `None` while its record cannot be read: nothing but the bare endpoint is known.
 pub(super) fn endpoint_row(
-    member: &Member,
+    member: &Member<'_>,
     network: Option<&NetworkRecord>,
     row: &VniValue,
 ) -> EndpointValue {
@@ -110,7 +110,9 @@ pub(super) fn endpoint_row(
 }
 
 /// What an endpoint of this host may send from besides its own addresses.
-pub(super) fn allowed_rows(member: &Member) -> impl Iterator<Item = (Allowed, u32)> {
+pub(super) fn allowed_rows<'a>(
+    member: &'a Member<'_>,
+) -> impl Iterator<Item = (Allowed, u32)> + use<'a> {
     member.allow_ips.iter().map(|prefix| {
         let mapped = match prefix {
             IpNet::V4(_) => MAPPED_BITS,

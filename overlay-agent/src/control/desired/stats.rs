@@ -26,7 +26,7 @@ impl Slots {
     /// its counters do not start anew when an endpoint goes and comes back.
     pub(super) fn assign(
         vnis: &BTreeMap<u32, VniValue>,
-        members: &[Member],
+        members: &[Member<'_>],
         peers: &Peers,
         groups: &Groups,
         current: &Rows,

@@ -642,15 +642,12 @@ fn most_changes_are_alone() {
         before: None,
         after: Some(record.clone()),
     };
-    assert_eq!(
-        alone(known, &added, true).map(|changes| changes.len()),
-        Some(2)
-    );
+    assert_eq!(alone(known, &added).map(|changes| changes.len()), Some(2));
     let renamed = Changed {
         before: Some(record),
         ..added
     };
-    assert_eq!(alone(known, &renamed, true), None, "it has no rows yet");
+    assert_eq!(alone(known, &renamed), None, "it has no rows yet");
     let (path, record) = fixture.endpoints.pop_last().unwrap();
     let named = Changed {
         path: path.clone(),
@@ -660,17 +657,13 @@ fn most_changes_are_alone() {
             ..record.clone()
         }),
     };
-    assert_eq!(alone(known, &named, true), Some(Vec::new()));
+    assert_eq!(alone(known, &named), Some(Vec::new()));
     let removed = Changed {
         path,
         before: Some(record),
         after: None,
     };
-    assert_eq!(
-        alone(known, &removed, true).map(|changes| changes.len()),
-        Some(2)
-    );
-    assert_eq!(alone(known, &removed, false), None, "the last of its node");
+    assert_eq!(alone(known, &removed).map(|changes| changes.len()), Some(2));
 }
 
 proptest! {
@@ -705,9 +698,6 @@ proptest! {
             if *is_there {
                 fixture.remote(node, *number, id, *host);
             }
-            let others = fixture.endpoints.keys().any(|other| {
-                (other.node, other.net) == (path.node, path.net)
-            });
             let after = fixture.endpoints.get(&path).cloned();
             let changed = Changed { path, before, after };
             let known = Settled {
@@ -717,7 +707,7 @@ proptest! {
             };
             let anew = fixture.desired(&settled.rows);
             if changed.path.node != NodeId::of_name("n1")
-                && let Some(changes) = alone(known, &changed, others)
+                && let Some(changes) = alone(known, &changed)
             {
                 let mut rows = settled.rows.clone();
                 changes.iter().for_each(|change| plan::apply(&mut rows, change));
