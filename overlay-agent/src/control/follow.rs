@@ -20,6 +20,9 @@ use crate::store::{KvPair, PrefixWatch, Snapshot};
 /// Pause after a failure of this host's.
 const RETRY: Duration = Duration::from_secs(5);
 
+/// Between two reads of all hosts, while many of them start.
+const NODES: Duration = Duration::from_secs(1);
+
 /// How long the first sync waits for the ways to the peers.
 const FIRST_HOPS: Duration = Duration::from_secs(1);
 
@@ -30,13 +33,12 @@ pub(super) async fn run(agent: Arc<Agent>, prepared: Arc<Notify>) {
     prepared.notified().await;
     let (client, keys) = (agent.registry.client(), agent.registry.keys());
     let watch = |folder| {
-        PrefixWatch::new(client.clone(), keys, folder)
-            .with_witness(Arc::clone(&agent.witness))
-            .spawn()
+        let watch = PrefixWatch::new(client.clone(), keys, folder);
+        watch.with_witness(Arc::clone(&agent.witness))
     };
-    let networks = watch(keys.networks());
-    let nodes = watch(keys.nodes());
-    let own = watch(keys.endpoints_of(agent.node));
+    let networks = watch(keys.networks()).spawn();
+    let nodes = watch(keys.nodes()).with_settle(NODES).spawn();
+    let own = watch(keys.endpoints_of(agent.node)).spawn();
     let troubles = [&networks, &nodes, &own].map(WatchHandle::trouble);
     let mut folders = Folders {
         networks: Folder::of(&networks),

@@ -36,11 +36,12 @@ impl Inbox {
         for change in changes {
             match change {
                 Change::Node(members) => {
+                    let node = members.node;
                     let arrived = Arrived {
-                        whole: Some(members.clone()),
+                        whole: Some(members),
                         ..Arrived::default()
                     };
-                    nodes.insert(members.node, arrived);
+                    nodes.insert(node, arrived);
                 }
                 Change::One(path, record) => {
                     let arrived = nodes.entry(path.node).or_default();
