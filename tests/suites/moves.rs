@@ -24,7 +24,11 @@ struct Pair {
 impl Pair {
     /// Two hosts with a container each, the second host's agent with more arguments.
     fn new(more: &[&str]) -> Result<Self> {
-        let mut world = World::without_agents(StoreKind::Embedded)?;
+        Self::on(World::without_agents(StoreKind::Embedded)?, more)
+    }
+
+    /// In a world without agents.
+    fn on(mut world: World, more: &[&str]) -> Result<Self> {
         let url = world.store.url();
         world.host_mut(1).start_agent(&url)?;
         world.host_mut(2).start_agent_with(&url, more)?;
@@ -156,18 +160,20 @@ fn another_mac() -> Result<()> {
 /// entry that no traffic uses.
 #[test]
 fn a_next_hop_replaced_in_silence() -> Result<()> {
-    let mut pair = Pair::new(&[])?;
-    // It would ask everybody for the store's MAC, in the name of the new one.
-    pair.world.host_mut(2).agent()?.kill9()?;
-    let [here, there] = [1, 2].map(|n| pair.world.host(n));
+    let world = World::without_agents(StoreKind::Embedded)?;
+    // Before there are neighbours: what the kernel waits for goes on for as long as it began.
     for (key, value) in [
         ("base_reachable_time_ms", "500"),
         ("delay_first_probe_time", "1"),
         ("retrans_time_ms", "100"),
     ] {
-        here.netns()
-            .sysctl(&format!("net.ipv4.neigh.{UNDERLAY}.{key}"), value)?;
+        let key = format!("net.ipv4.neigh.{UNDERLAY}.{key}");
+        world.host(1).netns().sysctl(&key, value)?;
     }
+    let mut pair = Pair::on(world, &[])?;
+    // It would ask everybody for the store's MAC, in the name of the new one.
+    pair.world.host_mut(2).agent()?.kill9()?;
+    let [here, there] = [1, 2].map(|n| pair.world.host(n));
     let before = mac_of(there.netns())?.to_string();
     ensure!(tunnel(here)?["next_hop"] == before.as_str());
     let new = "02:00:00:00:00:77";

@@ -42,13 +42,14 @@ impl Routed {
     /// In a world whose agents run.
     fn on(world: World, router_options: &[&str]) -> Result<Self> {
         world.create_network("blue", &["--subnet", "10.8.0.0/24"])?;
-        let sender = world.container(1, "blue", "sender")?.netns;
         let router = world.host(2).container("router")?;
         let base = ["--name", "router", "--ip", "10.8.0.77"];
         let ip =
             world
                 .host(2)
                 .add_endpoint("blue", &router, &[&base[..], router_options].concat())?;
+        // After the router, whose address it could have got.
+        let sender = world.container(1, "blue", "sender")?.netns;
         let client = world.host(2).container("client")?;
         router.connect("lan0", &client, UNDERLAY)?;
         router.ip(&["addr", "add", GATEWAY, "dev", "lan0"])?;
