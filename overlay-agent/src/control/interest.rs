@@ -164,7 +164,8 @@ impl Watches {
             if nets.contains(net) {
                 followed.wanted = Instant::now();
             }
-            let stays = followed.wanted.elapsed() < LINGER;
+            let is_there = || agent.state().view.network_of(*net).is_some();
+            let stays = nets.contains(net) || (followed.wanted.elapsed() < LINGER && is_there());
             if !stays {
                 changed = true;
                 agent.inbox.forget(*net);

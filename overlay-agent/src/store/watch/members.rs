@@ -68,7 +68,8 @@ pub struct MembersWatch {
     changed: bool,
     early: u32,
     backoff: Backoff,
-    failing: bool,
+    /// In a row.
+    failures: u32,
     trouble: watch::Sender<Option<String>>,
 }
 
@@ -86,7 +87,7 @@ impl MembersWatch {
             changed: false,
             early: 0,
             backoff: Backoff::new(Duration::from_millis(250), Duration::from_secs(8)),
-            failing: false,
+            failures: 0,
             trouble: watch::Sender::new(None),
         }
     }
@@ -362,8 +363,10 @@ impl MembersWatch {
     async fn failed(&mut self, error: &StoreError) {
         let trouble = (!error.is_outage()).then(|| in_full(error));
         self.trouble.send_replace(trouble);
-        if !self.failing {
-            self.failing = true;
+        self.failures += 1;
+        // The first time it may be that the network has just been removed: whoever follows it learns of that in
+        // the next moment.
+        if self.failures == 2 {
             tracing::warn!(vni = %self.net, error = error as &dyn std::error::Error,
                 "cannot follow the network's endpoints; the last state stays");
         }
@@ -374,9 +377,8 @@ impl MembersWatch {
 
     fn recovered(&mut self) {
         self.backoff.reset();
-        if self.failing {
-            self.failing = false;
-            self.trouble.send_replace(None);
+        self.trouble.send_replace(None);
+        if std::mem::take(&mut self.failures) > 1 {
             tracing::info!(vni = %self.net, "following the network's endpoints again");
         }
     }
