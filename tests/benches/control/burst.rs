@@ -70,23 +70,23 @@ pub fn measure(world: &mut World, population: &mut Population, report: &mut Repo
     report.add(
         Row::new("burst_lag_ms", "", &lags, used)
             .target(&[Limit::P99(250.0)])
-            .note(format!("{rate:.0} changes/s written, agent {:.1} s of CPU", own.cpu)),
+            .note(format!(
+                "{rate:.0} changes/s written, agent {:.1} s of CPU",
+                own.cpu
+            )),
     );
     thread::sleep(Duration::from_secs(2));
     let after = resident_mb(agent)?;
     report.add(
-        Row::new("burst_resident_mb", "every second", &memory, used)
-            .note(format!("{before:.1} before, {after:.1} after, as many endpoints")),
+        Row::new("burst_resident_mb", "every second", &memory, used).note(format!(
+            "{before:.1} before, {after:.1} after, as many endpoints"
+        )),
     );
     Ok(())
 }
 
 /// What each writer does. It acts for several hosts, and nobody else for them.
-fn prepare(
-    world: &World,
-    population: &mut Population,
-    changes: usize,
-) -> Result<Vec<Vec<Change>>> {
+fn prepare(world: &World, population: &mut Population, changes: usize) -> Result<Vec<Vec<Change>>> {
     let hosts = population.hosts.len();
     let new = population.claimed(world, changes / 2)?;
     let mut work = vec![Vec::new(); WRITERS];

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -14,6 +15,9 @@ use crate::population::Population;
 use crate::process::{Load, resident_mb};
 use crate::report::{Limit, Report, Row};
 use crate::world::World;
+
+/// After a start: nothing is under way any more.
+const SETTLED: Duration = Duration::from_secs(3);
 
 /// Of the two tables that have an entry for each endpoint, in bytes.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +39,7 @@ pub fn measure(
     report: &mut Report,
 ) -> Result<()> {
     let rounds = if quick { 2 } else { 5 };
-    let (mut seconds, mut resident, mut cpu) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut seconds, mut resident, mut later, mut cpu) = (vec![], vec![], vec![], vec![]);
     let load = Load::start(world.consul_pid)?;
     for _ in 0..rounds {
         interrupt::check()?;
@@ -48,22 +52,31 @@ pub fn measure(
         resident.push(resident_mb(pid)?);
         cpu.push(crate::process::cpu_seconds(pid)?);
         world.lab.hosts[0].wait_agent_ready(START_TIMEOUT)?;
+        thread::sleep(SETTLED);
+        later.push(resident_mb(pid)?);
     }
     let used = load.stop()?;
     let count = population.macs().count();
     let of = format!("{count} endpoints");
-    let cpu: Vec<_> = cpu.iter().map(|s| format!("{s:.1}")).collect();
     report.add(
         Row::new("cold_start_s", &of, &seconds, used)
             .target(&[Limit::Each(3.0)])
-            .note(format!("agent {} s of CPU", cpu.join(", "))),
+            .note(format!("agent {} s of CPU", list(&cpu))),
     );
-    let memory = Row::new("resident_mb", &of, &resident, used);
-    report.add(memory.target(&[Limit::Each(120.0)]));
+    report.add(
+        Row::new("resident_mb", &of, &resident, used)
+            .target(&[Limit::Each(120.0)])
+            .note(format!("{} a moment later", list(&later))),
+    );
     let bytes = (Memory::of(world)?.0 - empty.0) as f64 / count as f64;
     let bytes = Row::new("map_bytes_per_endpoint", &of, &[bytes], used);
     report.add(bytes.target(&[Limit::Each(256.0)]));
     Ok(())
+}
+
+fn list(values: &[f64]) -> String {
+    let values: Vec<_> = values.iter().map(|value| format!("{value:.1}")).collect();
+    values.join(", ")
 }
 
 /// What an earlier run has left, but for who the host is: another host had no endpoint in the store.
@@ -111,7 +124,7 @@ fn open(world: &World, started: Instant) -> Result<Fdb> {
         match world.fdb(0) {
             Ok(fdb) => return Ok(fdb),
             Err(error) if started.elapsed() > START_TIMEOUT => return Err(error),
-            Err(_) => std::thread::sleep(Duration::from_millis(1)),
+            Err(_) => thread::sleep(Duration::from_millis(1)),
         }
     }
 }

@@ -26,29 +26,49 @@ const LIMIT: f64 = 2.0;
 /// Why the host hears nothing.
 #[derive(Clone, Copy, Debug)]
 enum Outage {
-    /// Its cable is out of the switch.
+    /// Its cable is out of the switch, while the changes are made.
     Link,
+    /// The same for as long as this at least: TCP then tries again less and less often.
+    LongLink(Duration),
     /// The agent is stopped.
     Stopped,
 }
 
 impl Outage {
+    const ALL: [Self; 3] = [
+        Self::Link,
+        Self::LongLink(Duration::from_secs(15)),
+        Self::Stopped,
+    ];
+
     fn name(self) -> &'static str {
         match self {
             Self::Link => "link down",
+            Self::LongLink(_) => "link down long",
             Self::Stopped => "agent stopped",
+        }
+    }
+
+    fn least(self) -> Duration {
+        match self {
+            Self::LongLink(least) => least,
+            Self::Link | Self::Stopped => Duration::ZERO,
         }
     }
 
     fn set(self, world: &mut World, out: bool) -> Result<()> {
         match self {
-            Self::Link => {
+            Self::Link | Self::LongLink(_) => {
                 let switch = world.lab.switch().context("no switch")?;
                 let state = if out { "down" } else { "up" };
                 switch.ip(&["link", "set", "p1", state]).map(drop)
             }
             Self::Stopped => {
-                let signal = if out { Signal::SIGSTOP } else { Signal::SIGCONT };
+                let signal = if out {
+                    Signal::SIGSTOP
+                } else {
+                    Signal::SIGCONT
+                };
                 world.lab.hosts[0].agent()?.signal(signal)
             }
         }
@@ -63,7 +83,7 @@ pub fn measure(
 ) -> Result<()> {
     let rounds = if quick { 1 } else { 5 };
     let before = population.macs().count();
-    for outage in [Outage::Link, Outage::Stopped] {
+    for outage in Outage::ALL {
         let load = Load::start(world.consul_pid)?;
         let (mut seconds, mut absent, mut looks, mut outages) = (vec![], 0, 0, vec![]);
         for _ in 0..rounds {
@@ -84,7 +104,9 @@ pub fn measure(
         report.add(
             Row::new("heal_flaps", &of, &[f64::from(absent)], used)
                 .target(&[Limit::Each(0.0)])
-                .note(format!("{looks} looks at each of {STEADY} unchanged entries")),
+                .note(format!(
+                    "{looks} looks at each of {STEADY} unchanged entries"
+                )),
         );
     }
     Ok(())
@@ -104,7 +126,10 @@ fn one(world: &mut World, population: &mut Population, outage: Outage) -> Result
     let fdb = world.fdb(0)?;
     let others = fdb.len()? - population.macs().count();
     // The last of a host is never removed.
-    let last = population.hosts.iter().filter_map(|host| host.endpoints.last());
+    let last = population
+        .hosts
+        .iter()
+        .filter_map(|host| host.endpoints.last());
     let steady: Vec<_> = last.map(|(_, record)| record.mac).take(STEADY).collect();
     let stop = AtomicBool::new(false);
     let looking = world.fdb(0)?;
@@ -138,6 +163,9 @@ fn change(
     outage.set(world, true)?;
     let out = Instant::now();
     let churn = population.churn(world, CHANGES);
+    while out.elapsed() < outage.least() && interrupt::check().is_ok() {
+        thread::sleep(QUIET / 10);
+    }
     outage.set(world, false)?;
     let back = Instant::now();
     let churn = churn?;

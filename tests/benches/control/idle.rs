@@ -32,14 +32,27 @@ pub fn measure(quick: bool, report: &mut Report) -> Result<()> {
     let per_minute = |count: usize| count as f64 / minutes;
     let blocking = all.iter().filter(|line| line.contains("index=")).count();
     report.add(
-        Row::new("idle_requests_per_min", "all", &[per_minute(all.len())], used)
-            .note(format!("{:.1} of them blocking queries", per_minute(blocking))),
+        Row::new(
+            "idle_requests_per_min",
+            "all",
+            &[per_minute(all.len())],
+            used,
+        )
+        .note(format!(
+            "{:.1} of them blocking queries",
+            per_minute(blocking)
+        )),
     );
     let note = others.first().map_or_else(String::new, ToString::to_string);
     report.add(
-        Row::new("idle_requests_per_min", "unexpected", &[per_minute(others.len())], used)
-            .target(&[Limit::Each(0.0)])
-            .note(note),
+        Row::new(
+            "idle_requests_per_min",
+            "unexpected",
+            &[per_minute(others.len())],
+            used,
+        )
+        .target(&[Limit::Each(0.0)])
+        .note(note),
     );
     Ok(())
 }

@@ -32,7 +32,8 @@ impl Interested {
         for _ in 0..count {
             let registry = world.registry()?;
             let (client, keys) = (registry.client().clone(), registry.keys());
-            let mut watch = MembersWatch::new(client, keys, Arc::new(Witness::default()), world.net);
+            let mut watch =
+                MembersWatch::new(client, keys, Arc::new(Witness::default()), world.net);
             let (told, ready, permits) = (told.clone(), ready.clone(), permits.clone());
             simulated.runtime().spawn(async move {
                 let permit = permits.acquire().await;

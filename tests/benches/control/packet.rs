@@ -32,21 +32,45 @@ pub fn measure(world: &mut World, quick: bool, report: &mut Report) -> Result<()
     let stop = AtomicBool::new(false);
     let (from, world) = (world.container()?, &*world);
     let load = Load::start(world.consul_pid)?;
+    let before = syncs(world)?;
     let times = thread::scope(|scope| {
         let sending = scope.spawn(|| send(from, &to, &stop));
         let times = (0..count)
             .map(|i| one(world, from, real_ip(FIRST + i), &to))
             .collect::<Result<Vec<_>>>();
         stop.store(true, Ordering::Relaxed);
-        sending.join().map_err(|_| anyhow!("the sender panicked"))??;
+        sending
+            .join()
+            .map_err(|_| anyhow!("the sender panicked"))??;
         times
     })?;
     let used = load.stop()?;
+    let after = syncs(world)?;
+    let sync = (after.1 - before.1) / (after.0 - before.0) * 1e3;
     let (packets, answers): (Vec<_>, Vec<_>) = times.into_iter().unzip();
     let packets = Row::new("endpoint_to_packet_ms", "first packet", &packets, used);
-    report.add(packets.target(&[Limit::P99(100.0)]));
-    report.add(Row::new("endpoint_add_ms", "the agent's answer", &answers, used));
+    report.add(packets.target(&[Limit::P99(100.0)]).note(format!(
+        "a sync of the second host takes {sync:.1} ms on average"
+    )));
+    report.add(Row::new(
+        "endpoint_add_ms",
+        "the agent's answer",
+        &answers,
+        used,
+    ));
     Ok(())
+}
+
+/// How often the second host's agent has brought its data path in line as a whole, and the seconds that took.
+fn syncs(world: &World) -> Result<(f64, f64)> {
+    let metrics = world.host(1).metrics()?;
+    let sum = |name| {
+        metrics
+            .sum(name, &[])?
+            .with_context(|| format!("no {name}"))
+    };
+    let seconds = sum("overlay_sync_duration_seconds_sum")?;
+    Ok((sum("overlay_sync_duration_seconds_count")?, seconds))
 }
 
 /// Milliseconds until the first packet, and until the agent's answer.

@@ -4,12 +4,12 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Context as _, Result};
 use overlay_agent::control::endpoints::mac_for;
+use overlay_agent::store::Client;
 use overlay_agent::store::client::{MAX_TXN_OPS, TxnOp};
 use overlay_agent::store::schema::{
     AddressRecord, EndpointId, EndpointPath, EndpointRecord, Extra, Hint, Keys, NodeId, NodeRecord,
     Owner, Revision, bucket, decode, encode,
 };
-use overlay_agent::store::Client;
 use overlay_common::net::{MacAddr, Vni};
 use tests::interrupt;
 use tokio::task::JoinSet;
@@ -63,7 +63,9 @@ impl Population {
                 endpoints: Vec::new(),
             });
             let host = population.hosts.len() - 1;
-            let endpoints = (0..each).map(|_| population.fresh(host)).collect::<Vec<_>>();
+            let endpoints = (0..each)
+                .map(|_| population.fresh(host))
+                .collect::<Vec<_>>();
             let mut ops: Vec<_> = endpoints.iter().map(|one| put(keys, one)).collect();
             let count = u64::from(each);
             ops.extend(announce(keys, endpoints.last(), count, count));
@@ -149,7 +151,12 @@ impl Population {
                 let pair = listed.value.iter().find(|pair| pair.key == key);
                 let before: Revision = decode(pair.context("a host without a revision")?)
                     .map_err(|bad| anyhow::anyhow!("{bad}"))?;
-                ops.extend(announce(keys, last.as_ref(), before.rev + changed, before.endpoints));
+                ops.extend(announce(
+                    keys,
+                    last.as_ref(),
+                    before.rev + changed,
+                    before.endpoints,
+                ));
                 all.push(ops);
             }
             write(registry.client().clone(), all).await

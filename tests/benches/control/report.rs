@@ -9,6 +9,7 @@ use crate::process::Used;
 /// What a figure must not exceed.
 #[derive(Clone, Copy, Debug)]
 pub enum Limit {
+    Mean(f64),
     P50(f64),
     P99(f64),
     /// Each single value.
@@ -18,6 +19,7 @@ pub enum Limit {
 impl Limit {
     fn is_met(self, row: &Row) -> bool {
         match self {
+            Self::Mean(limit) => row.mean() <= limit,
             Self::P50(limit) => row.percentile(0.5) <= limit,
             Self::P99(limit) => row.percentile(0.99) <= limit,
             Self::Each(limit) => row.percentile(1.0) <= limit,
@@ -28,6 +30,7 @@ impl Limit {
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Mean(limit) => write!(f, "mean ≤ {limit}"),
             Self::P50(limit) => write!(f, "p50 ≤ {limit}"),
             Self::P99(limit) => write!(f, "p99 ≤ {limit}"),
             Self::Each(limit) => write!(f, "≤ {limit}"),
@@ -82,6 +85,10 @@ impl Row {
         sample.copied().unwrap_or(f64::NAN)
     }
 
+    fn mean(&self) -> f64 {
+        self.samples.iter().sum::<f64>() / self.samples.len() as f64
+    }
+
     fn targets(&self) -> String {
         let limits: Vec<String> = self.limits.iter().map(ToString::to_string).collect();
         limits.join(", ")
@@ -100,6 +107,7 @@ impl Row {
             "p50": self.percentile(0.5),
             "p99": self.percentile(0.99),
             "max": self.percentile(1.0),
+            "mean": self.mean(),
             "samples": self.samples.len(),
             "target": self.targets(),
             "met": self.is_met(),

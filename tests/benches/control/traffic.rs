@@ -46,7 +46,7 @@ pub fn measure(
     let mean = bytes.iter().sum::<f64>() / bytes.len() as f64;
     report.add(
         Row::new("bytes_per_change", of, &bytes, used)
-            .target(&[Limit::P99(LIMIT)])
+            .target(&[Limit::Mean(LIMIT)])
             .note(format!("{mean:.0} on average")),
     );
     Ok(())
