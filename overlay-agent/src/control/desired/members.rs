@@ -14,8 +14,8 @@ use crate::store::schema::EndpointId;
 
 /// An endpoint of a network that this host takes part in.
 #[derive(Clone, Debug)]
-pub(super) struct Member {
-    id: EndpointId,
+pub(super) struct Member<'a> {
+    id: &'a EndpointId,
     pub(super) vni: Vni,
     pub(super) mac: MacAddr,
     pub(super) ip4: Option<Ipv4Addr>,
@@ -33,7 +33,7 @@ pub(super) struct Member {
     pub(super) forwards: bool,
 }
 
-impl Member {
+impl Member<'_> {
     /// The addresses that ARP and neighbour discovery find it by.
     pub(super) fn neighbors(&self) -> impl Iterator<Item = IpAddr> {
         let ip4 = self.ip4.filter(|_| !self.ip4_taken).map(IpAddr::from);
@@ -44,14 +44,14 @@ impl Member {
 
 /// Members with distinct MACs. An endpoint of this host goes before one of a peer, then the
 /// order of node and endpoint ids decides, so that every host decides alike.
-pub(super) fn chosen(
-    world: &World<'_>,
+pub(super) fn chosen<'a>(
+    world: &World<'a>,
     vnis: &BTreeMap<u32, VniValue>,
     peers: &Peers,
     problems: &mut Vec<Problem>,
-) -> Vec<Member> {
-    let mut macs: BTreeMap<(Vni, MacAddr), EndpointId> = BTreeMap::new();
-    let mut ips: BTreeMap<(Vni, IpAddr), EndpointId> = BTreeMap::new();
+) -> Vec<Member<'a>> {
+    let mut macs: BTreeMap<(Vni, MacAddr), &EndpointId> = BTreeMap::new();
+    let mut ips: BTreeMap<(Vni, IpAddr), &EndpointId> = BTreeMap::new();
     let networks = world.networks.values();
     let gateways: BTreeSet<_> = networks
         .flat_map(|record| record.gateways().map(|gateway| (record.vni, gateway)))
@@ -63,12 +63,12 @@ pub(super) fn chosen(
             problems.push(Problem::DuplicateMac {
                 vni,
                 mac,
-                kept: kept.clone(),
-                dropped: member.id,
+                kept: (*kept).clone(),
+                dropped: member.id.clone(),
             });
             continue;
         }
-        macs.insert((vni, mac), member.id.clone());
+        macs.insert((vni, mac), member.id);
         let mut taken = |ip: IpAddr| {
             if gateways.contains(&(vni, ip)) {
                 problems.push(Problem::GatewayTaken {
@@ -82,12 +82,12 @@ pub(super) fn chosen(
                 problems.push(Problem::DuplicateIp {
                     vni,
                     ip,
-                    kept: kept.clone(),
+                    kept: (*kept).clone(),
                     dropped: member.id.clone(),
                 });
                 return true;
             }
-            ips.insert((vni, ip), member.id.clone());
+            ips.insert((vni, ip), member.id);
             false
         };
         let ip4_taken = member.ip4.is_some_and(|ip| taken(ip.into()));
@@ -98,9 +98,9 @@ pub(super) fn chosen(
     chosen
 }
 
-fn local(world: &World<'_>) -> impl Iterator<Item = Member> {
+fn local<'a>(world: &World<'a>) -> impl Iterator<Item = Member<'a>> + use<'a> {
     world.local.iter().map(|(id, local)| Member {
-        id: id.clone(),
+        id,
         vni: local.vni,
         mac: local.mac,
         ip4: local.ip4,
@@ -114,12 +114,12 @@ fn local(world: &World<'_>) -> impl Iterator<Item = Member> {
     })
 }
 
-fn remote(
-    world: &World<'_>,
+fn remote<'a>(
+    world: &World<'a>,
     vnis: &BTreeMap<u32, VniValue>,
     peers: &Peers,
     problems: &mut Vec<Problem>,
-) -> impl Iterator<Item = Member> + use<> {
+) -> impl Iterator<Item = Member<'a>> + use<'a> {
     let mut members = Vec::new();
     for (path, record) in world.endpoints {
         if path.node == world.node || !vnis.contains_key(&path.net.get()) {
@@ -135,7 +135,7 @@ fn remote(
             continue;
         };
         members.push(Member {
-            id: path.id.clone(),
+            id: &path.id,
             vni: path.net,
             mac: record.mac,
             ip4: record.ip4,
