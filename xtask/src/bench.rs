@@ -1,6 +1,7 @@
 //! `cargo xtask bench`.
 
 mod arms;
+mod control;
 mod costs;
 mod measure;
 mod report;
@@ -51,11 +52,15 @@ pub(crate) struct Args {
 enum What {
     /// What each eBPF program costs per frame, with one entry in the tables and with 100 000
     Programs,
+    /// How fast a change in the store gets into the data path, and what that costs
+    Control(control::Args),
 }
 
 pub(crate) fn exec(args: &Args) -> Result<()> {
-    if let Some(What::Programs) = args.what {
-        return costs::exec();
+    match &args.what {
+        Some(What::Programs) => return costs::exec(),
+        Some(What::Control(args)) => return control::exec(args),
+        None => {}
     }
     require_root().context("the benchmark makes network namespaces")?;
     programs(&[

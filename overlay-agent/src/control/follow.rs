@@ -63,7 +63,10 @@ pub(super) async fn run(agent: Arc<Agent>, prepared: Arc<Notify>) {
                 only_members = !first;
                 true
             }
-            () = agent.inbox.changed() => true,
+            () = agent.inbox.changed() => {
+                only_members = !first;
+                true
+            }
             changed = hops.changed() => changed.is_ok(),
             changed = underlay.changed() => {
                 let now = underlay.borrow_and_update().clone();
@@ -87,6 +90,7 @@ pub(super) async fn run(agent: Arc<Agent>, prepared: Arc<Notify>) {
         }
         let interest = agent.interest();
         if watches.set(&agent, &interest) {
+            only_members = false;
             let all = troubles.iter().cloned().chain(watches.troubles());
             agent.state().troubles = all.collect();
         }
