@@ -21,7 +21,7 @@ use crate::store::{KvPair, PrefixWatch, Snapshot};
 const RETRY: Duration = Duration::from_secs(5);
 
 /// Between two reads of all hosts, while many of them start.
-const NODES: Duration = Duration::from_secs(1);
+const NODES: Duration = Duration::from_millis(250);
 
 /// How long the first sync waits for the ways to the peers.
 const FIRST_HOPS: Duration = Duration::from_secs(1);
