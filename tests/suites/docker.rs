@@ -14,6 +14,7 @@ mod relay;
 mod snapshot;
 mod startup;
 mod traces;
+mod tutorial;
 mod world;
 
 use anyhow::Result;

@@ -13,7 +13,7 @@ use super::world::{Dockers, address, reaches, start_agent};
 use crate::support::CONVERGE;
 use crate::support::dns::{Reply, Upstream, ask};
 
-const SERVICE: &str = "169.254.53.53";
+pub(super) const SERVICE: &str = "169.254.53.53";
 
 /// A name follows its container within this time.
 const SECOND: Duration = Duration::from_secs(1);

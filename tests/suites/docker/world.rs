@@ -30,7 +30,11 @@ impl Dockers {
 
     /// The daemons started with these options.
     pub(super) fn with(options: &Options) -> Result<Self> {
-        let mut world = World::without_agents(StoreKind::Consul)?;
+        Self::on(World::without_agents(StoreKind::Consul)?, options)
+    }
+
+    /// In a world without agents.
+    pub(super) fn on(mut world: World, options: &Options) -> Result<Self> {
         let upstream = Upstream::start(&world.store_station.netns, world.store_station.ip)?;
         std::fs::write(resolv_conf(&world), upstream.resolv_conf())?;
         let mut dockers = Vec::new();
