@@ -9,7 +9,9 @@ use tests::traffic::ping::ping_with;
 use tests::traffic::tcp::transfer;
 use tests::wait::until;
 
-use crate::support::{CONVERGE, Container, StoreKind, World, mac_of, reachable};
+use crate::support::{
+    CONVERGE, Container, StoreKind, World, ask_neighbours_often, mac_of, reachable,
+};
 
 /// From the event to the rewritten header, with the time that the command takes to look. The
 /// machine may be busy with other tests.
@@ -161,15 +163,7 @@ fn another_mac() -> Result<()> {
 #[test]
 fn a_next_hop_replaced_in_silence() -> Result<()> {
     let world = World::without_agents(StoreKind::Embedded)?;
-    // Before there are neighbours: what the kernel waits for goes on for as long as it began.
-    for (key, value) in [
-        ("base_reachable_time_ms", "500"),
-        ("delay_first_probe_time", "1"),
-        ("retrans_time_ms", "100"),
-    ] {
-        let key = format!("net.ipv4.neigh.{UNDERLAY}.{key}");
-        world.host(1).netns().sysctl(&key, value)?;
-    }
+    ask_neighbours_often(world.host(1).netns())?;
     let mut pair = Pair::on(world, &[])?;
     // It would ask everybody for the store's MAC, in the name of the new one.
     pair.world.host_mut(2).agent()?.kill9()?;

@@ -18,7 +18,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use nix::sched::{CloneFlags, setns};
 use overlay_common::net::MacAddr;
 use tests::consul::Consul;
-use tests::lab::{Host, Lab, Station};
+use tests::lab::{Host, Lab, Station, UNDERLAY};
 use tests::netns::Netns;
 use tests::store::EmbeddedStore;
 use tests::traffic::ping::ping;
@@ -181,6 +181,19 @@ pub fn count(host: &Host, name: &str, labels: &[(&str, &str)]) -> Result<u64> {
     let sum = host.metrics()?.sum(name, labels)?.unwrap_or(0.0);
     ensure!(sum >= 0.0 && sum.fract() == 0.0, "{name} is {sum}");
     Ok(sum as u64)
+}
+
+/// The kernel here soon finds out that a neighbour is silent. To be set before there are
+/// neighbours: a timer that runs already keeps its time.
+pub fn ask_neighbours_often(here: &Netns) -> Result<()> {
+    for (key, value) in [
+        ("base_reachable_time_ms", "500"),
+        ("delay_first_probe_time", "1"),
+        ("retrans_time_ms", "100"),
+    ] {
+        here.sysctl(&format!("net.ipv4.neigh.{UNDERLAY}.{key}"), value)?;
+    }
+    Ok(())
 }
 
 /// MAC of a container's `eth0`.

@@ -11,6 +11,7 @@ use tokio::sync::watch::Receiver;
 use tokio::time::timeout;
 
 use super::world::{HOST_IP, NEIGHBOR_IP, UNDERLAY, World};
+use crate::support::ask_neighbours_often;
 
 /// The kernel looks after managed entries every 5 seconds.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -120,14 +121,7 @@ fn resolved_without_traffic_and_followed() {
 #[test]
 fn a_silent_neighbour_is_no_longer_resolved() {
     let world = World::new();
-    for (key, value) in [
-        ("base_reachable_time_ms", "500"),
-        ("delay_first_probe_time", "1"),
-        ("retrans_time_ms", "100"),
-    ] {
-        let key = format!("net.ipv4.neigh.{UNDERLAY}.{key}");
-        world.host.sysctl(&key, value).unwrap();
-    }
+    ask_neighbours_often(&world.host).unwrap();
     let there = mac_of(&world.neighbor);
     world.on_host(async || {
         let watcher = NextHopWatcher::spawn(ip(HOST_IP).into()).unwrap();

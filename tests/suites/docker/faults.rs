@@ -112,10 +112,7 @@ fn host_restarts() -> Result<()> {
 #[test]
 fn store_is_down() -> Result<()> {
     let mut pair = Pair::new(false)?;
-    let Store::Consul(consul) = &mut pair.all.world.store else {
-        anyhow::bail!("not Consul");
-    };
-    consul.daemon().kill9()?;
+    pair.all.consul()?.kill9()?;
     for args in [
         &["run", "--rm", "--network", "blue", IMAGE, "true"][..],
         &[
@@ -148,10 +145,7 @@ fn store_is_down() -> Result<()> {
         "rm took {:?}",
         since.elapsed()
     );
-    let Store::Consul(consul) = &mut pair.all.world.store else {
-        anyhow::bail!("not Consul");
-    };
-    consul.daemon().kill9()?;
+    pair.all.consul()?.kill9()?;
     let World {
         store_station: station,
         work,
@@ -168,10 +162,7 @@ fn store_is_down() -> Result<()> {
 #[test]
 fn store_is_silent() -> Result<()> {
     let mut pair = Pair::new(false)?;
-    let Store::Consul(consul) = &mut pair.all.world.store else {
-        anyhow::bail!("not Consul");
-    };
-    consul.daemon().signal(Signal::SIGSTOP)?;
+    pair.all.consul()?.signal(Signal::SIGSTOP)?;
     let since = Instant::now();
     let args = ["run", "--rm", "--network", "blue", IMAGE, "true"];
     let said = pair.all.docker(1).cli(&args)?;
@@ -181,10 +172,7 @@ fn store_is_silent() -> Result<()> {
         "{said:?}"
     );
     pair.reachable()?;
-    let Store::Consul(consul) = &mut pair.all.world.store else {
-        anyhow::bail!("not Consul");
-    };
-    consul.daemon().signal(Signal::SIGCONT)?;
+    pair.all.consul()?.signal(Signal::SIGCONT)?;
     until(Duration::from_secs(40), || {
         let status = pair.all.world.host(1).cli_json(&["status"])?;
         ensure!(status["store"]["up"] == true, "{status}");

@@ -6,21 +6,17 @@ use tests::traffic::tcp::transfer;
 use tests::wait::until;
 
 use super::{CONVERGE, Pair};
-use crate::support::reachable;
+use crate::support::{StoreKind, World, ask_neighbours_often, reachable};
 
 /// The headers do without it, and the kernel resolves it for each frame: also with nobody there
 /// who would write it into them.
 #[test]
 fn is_resolved_by_the_kernel() -> Result<()> {
-    let mut pair = Pair::new()?;
-    let [here, there] = [1, 2].map(|n| pair.world.host(n).netns());
-    for (key, value) in [
-        ("base_reachable_time_ms", "500"),
-        ("delay_first_probe_time", "1"),
-        ("retrans_time_ms", "100"),
-    ] {
-        here.sysctl(&format!("net.ipv4.neigh.{UNDERLAY}.{key}"), value)?;
-    }
+    let mut world = World::without_agents(StoreKind::Embedded)?;
+    ask_neighbours_often(world.host(1).netns())?;
+    world.start_agents(&[])?;
+    let mut pair = Pair::on(world)?;
+    let there = pair.world.host(2).netns();
     ensure!(knows_next_hop(pair.world.host(1))?);
     there.ip(&["link", "set", UNDERLAY, "arp", "off"])?;
     until(CONVERGE, || {
