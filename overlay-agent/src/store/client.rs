@@ -1,8 +1,10 @@
 //! A thin typed client of Consul's HTTP API: keys, transactions, sessions.
 
 mod build;
+mod catalog;
 mod kv;
 mod sessions;
+mod token;
 mod txn;
 
 use std::sync::{Arc, PoisonError, RwLock};
@@ -12,6 +14,7 @@ use reqwest::{Method, RequestBuilder, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
+pub use catalog::{Check, Health, Service};
 pub use kv::{Answer, KvPair};
 pub use sessions::SessionId;
 pub use txn::{MAX_TXN_OPS, TxnOp};
@@ -33,6 +36,7 @@ pub struct Client {
 struct Inner {
     http: RwLock<reqwest::Client>,
     config: StoreConfig,
+    token: token::TokenSource,
     /// Tells requests that their connections lead nowhere any more.
     moved: watch::Sender<()>,
     base: Url,
@@ -54,10 +58,12 @@ impl Client {
     /// Reads the files that `config` names; connects when first used.
     pub fn new(config: &StoreConfig) -> Result<Self, ConfigError> {
         let build::Parts { http, base } = build::http(config)?;
+        let token = token::TokenSource::new(config)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 http: RwLock::new(http),
                 config: config.clone(),
+                token,
                 moved: watch::Sender::default(),
                 base,
                 address: config.address.to_string(),
@@ -102,9 +108,19 @@ impl Client {
             url.query_pairs_mut().append_pair("dc", datacenter);
         }
         let http = self.inner.http.read();
-        http.unwrap_or_else(PoisonError::into_inner)
+        let request = http
+            .unwrap_or_else(PoisonError::into_inner)
             .request(method, url)
-            .timeout(REQUEST_TIMEOUT)
+            .timeout(REQUEST_TIMEOUT);
+        match self.inner.token.header() {
+            Some(token) => request.header("x-consul-token", token),
+            None => request,
+        }
+    }
+
+    /// How often the token file was found to hold another token.
+    pub fn token_changes(&self) -> u64 {
+        self.inner.token.changes()
     }
 
     /// Sends and reads the whole answer. `accepted` are the statuses that are the caller's to
