@@ -150,6 +150,8 @@ pub enum Problem {
     NotApplied(String),
     #[error("this host is not registered: {0}")]
     NotRegistered(String),
+    #[error("this host is not in Consul's catalog, which nothing else depends on: {0}")]
+    NotInCatalog(String),
 }
 
 impl Problem {

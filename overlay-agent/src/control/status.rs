@@ -124,7 +124,7 @@ impl State {
         problems.map_or_else(Vec::new, |problems| problems.borrow().clone())
     }
 
-    fn all_problems(&self) -> Vec<Problem> {
+    pub(super) fn all_problems(&self) -> Vec<Problem> {
         let bad = self.view.bad_keys().cloned().map(Problem::BadKey);
         let uncleared = self.uncleared.iter().flat_map(|(endpoint, ips)| {
             let problem = |ip: &IpAddr| Problem::Uncleared {
@@ -137,6 +137,7 @@ impl State {
         let troubles = troubles.filter_map(|trouble| trouble.borrow().clone());
         bad.chain(troubles.map(Problem::NotFollowed))
             .chain(self.unregistered.clone())
+            .chain(self.catalog.clone())
             .chain(self.underlay.iter().cloned())
             .chain(uncleared)
             .chain(self.of_docker())
