@@ -158,6 +158,13 @@ fn waits_and_says(world: &mut Guarded, environment: &Environment, why: &str) -> 
         let status = host.cli_json(&["status"])?;
         let error = status["store"]["error"].as_str().unwrap_or_default();
         ensure!(error.contains(why), "wanted `{why}`: {status}");
+        for variable in [
+            "CONSUL_CACERT",
+            "CONSUL_TLS_SERVER_NAME",
+            "CONSUL_CLIENT_CERT",
+        ] {
+            ensure!(error.contains(variable), "what to do: {status}");
+        }
         Ok(())
     })?;
     host.agent()?.stop(Duration::from_secs(10)).map(drop)

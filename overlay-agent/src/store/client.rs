@@ -7,6 +7,8 @@ mod sessions;
 mod token;
 mod txn;
 
+use std::error::Error;
+use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -156,7 +158,13 @@ impl Client {
             let (action, address) = (action(), self.inner.address.clone());
             // The error's own text would repeat the address, with all parameters.
             let source = source.without_url();
-            if source.is_connect() || source.is_builder() {
+            if is_of_tls(&source) {
+                StoreError::Untrusted {
+                    action,
+                    address,
+                    source,
+                }
+            } else if source.is_connect() || source.is_builder() {
                 StoreError::Unreachable {
                     action,
                     address,
@@ -209,4 +217,18 @@ impl Client {
             error
         })
     }
+}
+
+/// Whether TLS is what failed, here or, told by an alert, at the other end.
+fn is_of_tls(error: &reqwest::Error) -> bool {
+    let first: &(dyn Error + 'static) = error;
+    std::iter::successors(Some(first), |error| error.source()).any(is_rustls)
+}
+
+/// It comes wrapped in I/O errors, which do not count it as their source.
+fn is_rustls(error: &(dyn Error + 'static)) -> bool {
+    let wrapped = error
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::get_ref);
+    error.is::<rustls::Error>() || wrapped.is_some_and(|inner| is_rustls(inner))
 }
