@@ -221,8 +221,14 @@ impl Client {
 
 /// Whether TLS is what failed, here or, told by an alert, at the other end.
 fn is_of_tls(error: &reqwest::Error) -> bool {
-    let first: &(dyn Error + 'static) = error;
-    std::iter::successors(Some(first), |error| error.source()).any(is_rustls)
+    let mut next: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(link) = next {
+        if is_rustls(link) {
+            return true;
+        }
+        next = link.source();
+    }
+    false
 }
 
 /// It comes wrapped in I/O errors, which do not count it as their source.
