@@ -2,6 +2,7 @@
 
 mod admin;
 pub mod agent;
+mod catalog;
 pub mod desired;
 pub mod endpoints;
 pub mod error;

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::Path,
     time::Duration,
 };
@@ -35,6 +35,31 @@ impl Consul {
     ///
     /// The data stay in `<folder>/consul`, so a later start on `folder` continues with them.
     pub fn start_with(netns: &Netns, ip: IpAddr, folder: &Path, more: &Value) -> Result<Self> {
+        let mut server = Self::spawn(netns, ip, folder, more)?;
+        server.wait(netns)?;
+        Ok(server)
+    }
+
+    /// Servers that form one cluster, and take writes each.
+    pub fn cluster(places: &[(&Netns, Ipv4Addr, &Path)]) -> Result<Vec<Self>> {
+        let all: Vec<_> = places.iter().map(|(_, ip, _)| ip).collect();
+        let mut servers = Vec::new();
+        for (netns, ip, folder) in places {
+            let more = json!({
+                "bootstrap_expect": all.len(),
+                "node_name": format!("consul-{ip}"),
+                "retry_join": all,
+                "retry_interval": "1s",
+            });
+            servers.push(Self::spawn(netns, (*ip).into(), folder, &more)?);
+        }
+        for (server, (netns, _, _)) in servers.iter_mut().zip(places) {
+            server.wait(netns)?;
+        }
+        Ok(servers)
+    }
+
+    fn spawn(netns: &Netns, ip: IpAddr, folder: &Path, more: &Value) -> Result<Self> {
         let program = packages::consul()?;
         let data = folder.join("consul");
         fs::create_dir_all(&data).with_context(|| format!("create folder {}", data.display()))?;
@@ -49,14 +74,19 @@ impl Consul {
             .arg(&config)
             .arg("-data-dir")
             .arg(&data);
-        let mut daemon = Daemon::spawn("Consul", command, &folder.join("consul.log"))?;
+        let daemon = Daemon::spawn("Consul", command, &folder.join("consul.log"))?;
         let address = SocketAddr::new(ip, 8500);
-        daemon
+        Ok(Self { daemon, address })
+    }
+
+    fn wait(&mut self, netns: &Netns) -> Result<()> {
+        let address = self.address;
+        self.daemon
             .wait_ready(START_TIMEOUT, || takes_writes(netns, address))
             .context("start Consul")?;
         // Goes only if it is empty, which it always is.
         let _ = fs::remove_dir(LITTER);
-        Ok(Self { daemon, address })
+        Ok(())
     }
 
     /// What `--store` takes.

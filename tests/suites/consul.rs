@@ -1,158 +1,21 @@
 //! A Consul as people guard it: a private CA that wants client certificates, ACLs that deny by
 //! default, and settings from the environment that Consul's own tools read.
 
+mod catalog;
+mod guarded;
+mod hosts;
+mod secrets;
+
 use std::fs;
-use std::net::IpAddr;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 use tests::agent::START_TIMEOUT;
-use tests::consul::Consul;
-use tests::lab::{Lab, Station};
 use tests::wait::until;
-use tests::workdir::WorkDir;
 
 use crate::support::{CONVERGE, Container, mac_of, network, reachable};
-
-/// The first management token.
-const MANAGEMENT: &str = "5d9d35a5-1111-4222-8333-9e0f6c5f4a01";
-/// A token that nobody made.
-const UNKNOWN: &str = "5d9d35a5-ffff-4fff-8fff-9e0f6c5f4a01";
-/// What the server's certificate is for; not its address.
-const SERVER_NAME: &str = "server.dc1.consul";
-
-type Environment = Vec<(&'static str, String)>;
-
-/// Two hosts and a guarded Consul.
-struct Guarded {
-    _consul: Consul,
-    lab: Lab,
-    station: Station,
-    work: WorkDir,
-}
-
-impl Guarded {
-    fn new() -> Result<Self> {
-        let mut lab = Lab::switched(2)?;
-        let work = WorkDir::new("guarded")?;
-        let station = lab.station("store")?;
-        let folder = work.path();
-        tls(folder, &["ca", "create"])?;
-        tls(folder, &["cert", "create", "-server"])?;
-        tls(folder, &["cert", "create", "-client"])?;
-        let settings = json!({
-            "ports": { "https": 8501 },
-            "verify_incoming": true,
-            "ca_file": ca(folder),
-            "cert_file": folder.join("dc1-server-consul-0.pem"),
-            "key_file": folder.join("dc1-server-consul-0-key.pem"),
-            "acl": {
-                "enabled": true,
-                "default_policy": "deny",
-                "tokens": { "master": MANAGEMENT, "agent": MANAGEMENT },
-            },
-        });
-        let ip = IpAddr::V4(station.ip);
-        let consul = Consul::start_with(&station.netns, ip, folder, &settings)?;
-        Ok(Self {
-            _consul: consul,
-            lab,
-            station,
-            work,
-        })
-    }
-
-    /// Runs `consul <args>` with all rights.
-    fn manage(&self, args: &[&str]) -> Result<String> {
-        let mut command = self.station.netns.command(tests::packages::consul()?)?;
-        command
-            .args(args)
-            .env(
-                "CONSUL_HTTP_ADDR",
-                format!("http://{}:8500", self.station.ip),
-            )
-            .env("CONSUL_HTTP_TOKEN", MANAGEMENT);
-        tests::command::output(&mut command)
-    }
-
-    /// A new token with these rights; its secret.
-    fn token(&self, name: &str, rules: &str) -> Result<String> {
-        // ACLs are set up a moment after the election.
-        until(CONVERGE, || {
-            self.manage(&["acl", "token", "list"]).map(drop)
-        })?;
-        self.manage(&["acl", "policy", "create", "-name", name, "-rules", rules])?;
-        let made = self.manage(&["acl", "token", "create", "-policy-name", name])?;
-        let secret = made
-            .lines()
-            .find_map(|line| line.strip_prefix("SecretID:"))
-            .with_context(|| format!("no secret in: {made}"))?;
-        Ok(secret.trim().to_owned())
-    }
-
-    /// All that a connection needs, but a token.
-    fn environment(&self) -> Environment {
-        let folder = self.work.path();
-        let file = |name: &str| folder.join(name).display().to_string();
-        vec![
-            (
-                "CONSUL_HTTP_ADDR",
-                format!("https://{}:8501", self.station.ip),
-            ),
-            ("CONSUL_CACERT", ca(folder).display().to_string()),
-            ("CONSUL_CLIENT_CERT", file("dc1-client-consul-0.pem")),
-            ("CONSUL_CLIENT_KEY", file("dc1-client-consul-0-key.pem")),
-            ("CONSUL_TLS_SERVER_NAME", SERVER_NAME.to_owned()),
-        ]
-    }
-
-    fn spawn(&mut self, host: usize, environment: &Environment) -> Result<()> {
-        let environment: Vec<_> = environment
-            .iter()
-            .map(|(name, value)| (*name, value.as_str()))
-            .collect();
-        self.lab.hosts[host - 1].spawn_agent_env(&environment, &[])
-    }
-
-    /// Starts an agent that must give up; its log.
-    fn refused(&mut self, environment: &Environment) -> Result<String> {
-        self.spawn(1, environment)?;
-        let agent = self.lab.hosts[0].agent()?;
-        let status = agent.wait_exit(Duration::from_secs(20))?;
-        ensure!(status.code() == Some(1), "{status}: {}", agent.log()?);
-        let log = agent.log()?;
-        let errors = log.lines().filter(|line| line.starts_with("error: "));
-        ensure!(errors.count() >= 1, "no line says why: {log}");
-        Ok(log)
-    }
-}
-
-fn tls(folder: &Path, args: &[&str]) -> Result<()> {
-    let mut command = Command::new(tests::packages::consul()?);
-    command.arg("tls").args(args).current_dir(folder);
-    tests::command::output(&mut command).map(drop)
-}
-
-fn ca(folder: &Path) -> PathBuf {
-    folder.join("consul-agent-ca.pem")
-}
-
-/// The rules that the documentation gives.
-fn documented_policy() -> Result<String> {
-    let text = include_str!("../../docs/store.md");
-    let (_, section) = text
-        .split_once("## ACL policy of an agent")
-        .context("docs/store.md has no section on the ACL policy")?;
-    let rules: Vec<_> = section
-        .lines()
-        .filter_map(|line| line.strip_prefix("    "))
-        .collect();
-    ensure!(!rules.is_empty(), "the section has no rules");
-    Ok(rules.join("\n"))
-}
+use guarded::{Environment, Guarded, UNKNOWN, documented_policy};
 
 #[test]
 fn tls_and_token_from_the_environment() -> Result<()> {
@@ -279,7 +142,9 @@ fn refusals_say_why() -> Result<()> {
         let status = host.cli_json(&["status"])?;
         let problems = status["problems"].to_string();
         ensure!(
-            problems.contains("not registered") && problems.contains("session"),
+            problems.contains("not registered")
+                && problems.contains("session")
+                && problems.contains("not in Consul's catalog"),
             "{status}"
         );
         Ok(())
@@ -293,6 +158,13 @@ fn waits_and_says(world: &mut Guarded, environment: &Environment, why: &str) -> 
         let status = host.cli_json(&["status"])?;
         let error = status["store"]["error"].as_str().unwrap_or_default();
         ensure!(error.contains(why), "wanted `{why}`: {status}");
+        for variable in [
+            "CONSUL_CACERT",
+            "CONSUL_TLS_SERVER_NAME",
+            "CONSUL_CLIENT_CERT",
+        ] {
+            ensure!(error.contains(variable), "what to do: {status}");
+        }
         Ok(())
     })?;
     host.agent()?.stop(Duration::from_secs(10)).map(drop)

@@ -11,7 +11,6 @@ mod names;
 mod networks;
 mod pair;
 mod relay;
-mod snapshot;
 mod startup;
 mod traces;
 mod tutorial;

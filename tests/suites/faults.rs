@@ -1,9 +1,14 @@
 //! What an operator fears: the store gone, the agent killed, something left behind.
 
+mod cluster;
 mod drift;
 mod identity;
+mod junk;
+mod kills;
 mod outage;
 mod restart;
+mod set_back;
+mod trouble;
 
 use std::net::IpAddr;
 use std::process::Command;
@@ -11,13 +16,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use tests::consul::Consul;
+use tests::http;
 use tests::lab::Host;
 use tests::traffic::ping::Pinging;
 use tests::traffic::tcp::transfer;
 use tests::wait::until;
 
 use crate::support::traces::Traces;
-use crate::support::{CONVERGE, Store, StoreKind, World, reachable};
+use crate::support::{CONVERGE, Container, Store, StoreKind, World, reachable};
 
 const INTERVAL: Duration = Duration::from_millis(10);
 
@@ -75,6 +81,34 @@ fn consul_killed_and_back() -> Result<()> {
     let summary = pinging.stop()?;
     ensure!(summary.lost() == 0, "traffic was lost: {summary:?}");
     Ok(())
+}
+
+/// Both hosts have nothing to say, and what changes on one is known to the other.
+fn healed(world: &World, one: &Container, label: &str) -> Result<()> {
+    until(Duration::from_secs(60), || {
+        for host in [1, 2] {
+            let status = world.host(host).cli_json(&["status"])?;
+            ensure!(
+                status["store"]["up"] == true && status["problems"] == serde_json::json!([]),
+                "after {label}: {status}"
+            );
+        }
+        Ok(())
+    })?;
+    let there = world.container(2, "blue", label)?;
+    reachable(one, &there, 1).with_context(|| format!("after {label}"))?;
+    world.host(2).cli_ok(&["endpoint", "rm", label])?;
+    let listed = world.host(1).cli_json(&["endpoint", "ls"])?;
+    ensure!(!listed.to_string().contains(label), "{listed}");
+    Ok(())
+}
+
+/// One request to the store, of which `path` is what follows `/v1/`.
+fn ask(world: &World, method: &str, path: &str, body: &str) -> Result<String> {
+    let (from, store) = (&world.store_station.netns, world.store.address());
+    let answer = http::request(from, store, method, &format!("/v1/{path}"), body)?;
+    ensure!(answer.status == 200, "{method} {path}: {answer:?}");
+    Ok(answer.body)
 }
 
 fn utc_now() -> Result<String> {

@@ -5,6 +5,7 @@ pub mod dns;
 pub mod families;
 pub mod nested;
 pub mod relay;
+pub mod snapshot;
 pub mod traces;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};

@@ -29,6 +29,7 @@ impl Agent {
             reservation: None,
         };
         self.refuse_for_underlay(&new)?;
+        self.registry.check_layout().await?;
         let made = self.registry.create_network(&new).await?;
         self.echo_network(&made.name).await;
         let counts = BTreeMap::new();
@@ -82,6 +83,7 @@ impl Agent {
     /// When endpoints are on the network.
     pub async fn remove_network(&self, name: &str) -> Result<(), AgentError> {
         let _no_endpoint_is_being_added = self.operations.lock().await;
+        self.registry.check_layout().await?;
         self.registry.delete_network(name).await?;
         self.echo(|view| !view.networks.contains_key(name)).await;
         Ok(())
@@ -128,6 +130,7 @@ impl Agent {
         if !self.somebody_reaches(request.vtep) {
             return Err(AgentError::NoCommonFamily { vtep: request.vtep });
         }
+        self.registry.check_layout().await?;
         let added = self
             .registry
             .add_node(&request.name, request.vtep, request.port)
@@ -145,6 +148,7 @@ impl Agent {
     }
 
     pub async fn remove_node(&self, name: &str) -> Result<(), AgentError> {
+        self.registry.check_layout().await?;
         let removed = self.registry.remove_node(name).await?;
         self.echo(|view| !view.nodes.contains_key(&removed.id))
             .await;

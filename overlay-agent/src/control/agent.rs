@@ -90,6 +90,8 @@ pub(super) struct State {
     pub(super) names: BTreeMap<&'static str, Problem>,
     /// Why this host is not registered.
     pub(super) unregistered: Option<Problem>,
+    /// Why this host is not in Consul's catalog.
+    pub(super) catalog: Option<Problem>,
     /// By VNI: what was counted with peers that are gone.
     pub(super) retired: BTreeMap<u32, PathStats>,
     /// Largest IP packet of the underlay device in bytes.

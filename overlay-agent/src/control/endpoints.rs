@@ -8,6 +8,7 @@ mod fit;
 mod handed;
 mod local;
 mod remote;
+mod unfinished;
 
 use std::sync::Arc;
 
@@ -50,6 +51,9 @@ impl Agent {
             net: network.record.vni,
             id,
         };
+        if matches!(request.at, At::Netns { .. }) {
+            self.begun(&path);
+        }
         let leases = self.lease(&network, &path, &request).await?;
         let record = EndpointRecord {
             allow_ips: request.allow_ips,
@@ -70,6 +74,7 @@ impl Agent {
             self.clear(path, leases).await;
             return Err(error);
         }
+        self.finished(&path);
         self.echo(|view| view.endpoints.contains_key(&path)).await;
         Ok(self.shown_now(&path, &record))
     }
@@ -83,7 +88,9 @@ impl Agent {
         let _known = self.know(path.net).await;
         if path.node == self.node {
             self.require_registered().await?;
+            self.begun(&path);
             self.remove_local(&path).await?;
+            self.finished(&path);
         } else {
             self.remove_remote(&path, &record).await?;
         }

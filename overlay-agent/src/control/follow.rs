@@ -190,7 +190,8 @@ impl Folder {
 impl Agent {
     /// Takes over the endpoints that an earlier run has left on this host. Those whose device is
     /// gone are known too, so that they can be removed.
-    async fn adopt(&self) -> Result<(), AgentError> {
+    async fn adopt(self: &Arc<Self>) -> Result<(), AgentError> {
+        let unfinished = self.unfinished();
         let devices = endpoint::list(&self.netlink, &self.owner).await?;
         let published: Vec<_> = {
             let state = self.state();
@@ -202,7 +203,7 @@ impl Agent {
         let known = |id: &str| published.iter().any(|(path, _)| path.id.as_str() == id);
         let orphans = devices
             .iter()
-            .filter(|(id, _)| !known(id))
+            .filter(|(id, _)| !known(id) && !unfinished.iter().any(|path| path.id.as_str() == *id))
             .map(|(id, link)| {
                 let problem = Problem::Orphan {
                     endpoint: id.clone(),
@@ -241,6 +242,7 @@ impl Agent {
             };
             self.state().locals.insert(path.id, local);
         }
+        self.finish(unfinished);
         Ok(())
     }
 }

@@ -12,6 +12,8 @@ use crate::store::schema::{BadKey, EndpointId, NodeId};
 pub enum Problem {
     #[error("key {0} (skipped)")]
     BadKey(BadKey),
+    #[error("{0} more keys (skipped)")]
+    MoreBadKeys(usize),
     #[error(
         "node {node} has {ip}, which is this host's own address: its endpoints are not reachable \
          (is it an old entry of this host? then `overlay-agent node rm {node}`)"
@@ -150,6 +152,8 @@ pub enum Problem {
     NotApplied(String),
     #[error("this host is not registered: {0}")]
     NotRegistered(String),
+    #[error("this host is not in Consul's catalog, which nothing else depends on: {0}")]
+    NotInCatalog(String),
 }
 
 impl Problem {

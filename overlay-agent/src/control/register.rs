@@ -68,6 +68,9 @@ async fn prepare(agent: &Agent, prepared: &Notify) {
         note(agent, Some(in_full(&error)));
         if unreachable {
             sleep(RETRY_UNREACHABLE).await;
+        } else if matches!(error, RegistryError::SchemaVersion { .. }) {
+            // What is there may mean something else than what is known here.
+            sleep(RETRY).await;
         } else {
             // A store that refuses to be written may still be read.
             prepared.notify_one();

@@ -16,7 +16,7 @@ use tracing::info;
 use super::agent::{Agent, State};
 use super::desired::OVERHEAD;
 use super::lock::{PinsLock, RunLock};
-use super::{follow, node_id, register};
+use super::{catalog, follow, node_id, register};
 use crate::api::server;
 use crate::config::{Config, DockerConfig, StoreChoice};
 use crate::datapath::{self, Datapath, Paths};
@@ -124,6 +124,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
         prepared,
         shutdown.clone(),
     ));
+    let in_catalog = tokio::spawn(catalog::run(Arc::clone(&agent), shutdown.clone()));
     info!(
         node = agent.name,
         id = %node,
@@ -139,6 +140,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     // Commands that are being carried out are finished.
     drop(agent.operations.lock().await);
     registered.await.context("deregister")?;
+    in_catalog.await.context("leave the catalog")?;
     // Clients that keep their connections open would hold the end up.
     metrics.abort();
     api.abort();

@@ -8,6 +8,7 @@ use super::desired::{network_mtu, network_overhead};
 use super::endpoints::network_name;
 use super::problem::Problem;
 use super::utc::utc;
+use super::view::SHOWN;
 use crate::api::types::{NetworkStatus, Peer, Status, Store, Underlay};
 use crate::datapath::Tables;
 use crate::host::link::XdpHook;
@@ -124,8 +125,11 @@ impl State {
         problems.map_or_else(Vec::new, |problems| problems.borrow().clone())
     }
 
-    fn all_problems(&self) -> Vec<Problem> {
-        let bad = self.view.bad_keys().cloned().map(Problem::BadKey);
+    pub(super) fn all_problems(&self) -> Vec<Problem> {
+        let bad = self.view.bad_keys().take(SHOWN).cloned();
+        let bad = bad.map(Problem::BadKey);
+        let more = self.view.bad_count().saturating_sub(SHOWN);
+        let more = (more > 0).then_some(Problem::MoreBadKeys(more));
         let uncleared = self.uncleared.iter().flat_map(|(endpoint, ips)| {
             let problem = |ip: &IpAddr| Problem::Uncleared {
                 endpoint: endpoint.clone(),
@@ -135,8 +139,10 @@ impl State {
         });
         let troubles = self.troubles.iter();
         let troubles = troubles.filter_map(|trouble| trouble.borrow().clone());
-        bad.chain(troubles.map(Problem::NotFollowed))
+        bad.chain(more)
+            .chain(troubles.map(Problem::NotFollowed))
             .chain(self.unregistered.clone())
+            .chain(self.catalog.clone())
             .chain(self.underlay.iter().cloned())
             .chain(uncleared)
             .chain(self.of_docker())

@@ -38,6 +38,9 @@ pub struct View {
     read: [bool; 3],
 }
 
+/// How many keys that were skipped are named.
+pub(super) const SHOWN: usize = 20;
+
 const NETWORKS: usize = 0;
 const NODES: usize = 1;
 const OWN: usize = 2;
@@ -46,6 +49,12 @@ impl View {
     /// Whether all folders have been read. Before that, what is missing means nothing.
     pub fn is_complete(&self) -> bool {
         self.read.iter().all(|read| *read)
+    }
+
+    /// How many keys were skipped.
+    pub fn bad_count(&self) -> usize {
+        let members = self.bad_members.values();
+        self.bad.iter().chain(members).map(Vec::len).sum()
     }
 
     /// Keys that were skipped.
@@ -158,9 +167,7 @@ impl View {
         for endpoint in whole.endpoints {
             self.set(endpoint.path, Some(endpoint.record), changed);
         }
-        for bad in &whole.bad {
-            tracing::warn!("skipped a key of the store: {bad}");
-        }
+        tell(whole.bad.iter());
         if whole.bad.is_empty() {
             self.bad_members.remove(&(net, node));
         } else {
@@ -192,11 +199,21 @@ impl View {
     }
 
     fn finish(&mut self, folder: usize, bad: Vec<BadKey>) {
-        for bad in bad.iter().filter(|bad| !self.bad[folder].contains(bad)) {
-            tracing::warn!("skipped a key of the store: {bad}");
-        }
+        let known: BTreeSet<&BadKey> = self.bad[folder].iter().collect();
+        tell(bad.iter().filter(|bad| !known.contains(bad)));
         self.bad[folder] = bad;
         self.read[folder] = true;
+    }
+}
+
+/// Not each of thousands that somebody has written below the wrong prefix.
+fn tell<'a>(mut bad: impl Iterator<Item = &'a BadKey>) {
+    for bad in bad.by_ref().take(SHOWN) {
+        tracing::warn!("skipped a key of the store: {bad}");
+    }
+    let more = bad.count();
+    if more > 0 {
+        tracing::warn!("skipped {more} more keys of the store");
     }
 }
 

@@ -1,10 +1,14 @@
 //! A thin typed client of Consul's HTTP API: keys, transactions, sessions.
 
 mod build;
+mod catalog;
 mod kv;
 mod sessions;
+mod token;
 mod txn;
 
+use std::error::Error;
+use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -12,6 +16,7 @@ use reqwest::{Method, RequestBuilder, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
+pub use catalog::{Check, Health, Service};
 pub use kv::{Answer, KvPair};
 pub use sessions::SessionId;
 pub use txn::{MAX_TXN_OPS, TxnOp};
@@ -33,6 +38,7 @@ pub struct Client {
 struct Inner {
     http: RwLock<reqwest::Client>,
     config: StoreConfig,
+    token: token::TokenSource,
     /// Tells requests that their connections lead nowhere any more.
     moved: watch::Sender<()>,
     base: Url,
@@ -54,10 +60,12 @@ impl Client {
     /// Reads the files that `config` names; connects when first used.
     pub fn new(config: &StoreConfig) -> Result<Self, ConfigError> {
         let build::Parts { http, base } = build::http(config)?;
+        let token = token::TokenSource::new(config)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 http: RwLock::new(http),
                 config: config.clone(),
+                token,
                 moved: watch::Sender::default(),
                 base,
                 address: config.address.to_string(),
@@ -102,9 +110,19 @@ impl Client {
             url.query_pairs_mut().append_pair("dc", datacenter);
         }
         let http = self.inner.http.read();
-        http.unwrap_or_else(PoisonError::into_inner)
+        let request = http
+            .unwrap_or_else(PoisonError::into_inner)
             .request(method, url)
-            .timeout(REQUEST_TIMEOUT)
+            .timeout(REQUEST_TIMEOUT);
+        match self.inner.token.header() {
+            Some(token) => request.header("x-consul-token", token),
+            None => request,
+        }
+    }
+
+    /// How often the token file was found to hold another token.
+    pub fn token_changes(&self) -> u64 {
+        self.inner.token.changes()
     }
 
     /// Sends and reads the whole answer. `accepted` are the statuses that are the caller's to
@@ -140,7 +158,13 @@ impl Client {
             let (action, address) = (action(), self.inner.address.clone());
             // The error's own text would repeat the address, with all parameters.
             let source = source.without_url();
-            if source.is_connect() || source.is_builder() {
+            if is_of_tls(&source) {
+                StoreError::Untrusted {
+                    action,
+                    address,
+                    source,
+                }
+            } else if source.is_connect() || source.is_builder() {
                 StoreError::Unreachable {
                     action,
                     address,
@@ -193,4 +217,24 @@ impl Client {
             error
         })
     }
+}
+
+/// Whether TLS is what failed, here or, told by an alert, at the other end.
+fn is_of_tls(error: &reqwest::Error) -> bool {
+    let mut next: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(link) = next {
+        if is_rustls(link) {
+            return true;
+        }
+        next = link.source();
+    }
+    false
+}
+
+/// It comes wrapped in I/O errors, which do not count it as their source.
+fn is_rustls(error: &(dyn Error + 'static)) -> bool {
+    let wrapped = error
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::get_ref);
+    error.is::<rustls::Error>() || wrapped.is_some_and(|inner| is_rustls(inner))
 }

@@ -15,6 +15,17 @@ pub enum StoreError {
         address: String,
         source: reqwest::Error,
     },
+    /// One of the two does not take the other's certificate: nothing was changed.
+    #[error(
+        "cannot {action}: this host and the store at {address} do not trust each other; check \
+         CONSUL_CACERT and CONSUL_TLS_SERVER_NAME for its certificate, CONSUL_CLIENT_CERT and \
+         CONSUL_CLIENT_KEY for the one that it may want"
+    )]
+    Untrusted {
+        action: String,
+        address: String,
+        source: reqwest::Error,
+    },
     /// The request was sent, and no whole answer came back.
     #[error("cannot {action}: the store at {address} did not answer")]
     Interrupted {
@@ -141,7 +152,7 @@ impl ErrorKind {
 impl StoreError {
     pub const fn kind(&self) -> ErrorKind {
         match self {
-            Self::Unreachable { .. } => ErrorKind::Unreachable,
+            Self::Unreachable { .. } | Self::Untrusted { .. } => ErrorKind::Unreachable,
             Self::Interrupted { .. } | Self::Moved { .. } => ErrorKind::Interrupted,
             Self::Denied { .. } => ErrorKind::Denied,
             Self::TokenRefused { .. } => ErrorKind::TokenRefused,

@@ -56,26 +56,32 @@ impl Registry {
         }
     }
 
+    /// Refuses a store whose layout is another version's. `false` for one without any.
+    pub async fn check_layout(&self) -> Result<bool, RegistryError> {
+        let Some(pair) = self.client.get(&self.keys.schema()).await?.value else {
+            return Ok(false);
+        };
+        let found: Schema = schema::decode(&pair)?;
+        if found == Schema::CURRENT {
+            return Ok(true);
+        }
+        Err(RegistryError::SchemaVersion {
+            key: pair.key,
+            found: found.version,
+            known: Schema::CURRENT.version,
+        })
+    }
+
     async fn try_init(&self) -> Result<(), RegistryError> {
         let keys = &self.keys;
-        let sentinel = self.client.get(&keys.schema()).await?.value;
-        if let Some(pair) = &sentinel {
-            let found: Schema = schema::decode(pair)?;
-            if found != Schema::CURRENT {
-                return Err(RegistryError::SchemaVersion {
-                    key: pair.key.clone(),
-                    found: found.version,
-                    known: Schema::CURRENT.version,
-                });
-            }
-        }
+        let prepared = self.check_layout().await?;
         for folder in [keys.networks(), keys.nodes(), keys.endpoints()] {
             if self.client.get(&folder).await?.value.is_none() {
                 // `false`: somebody else was faster.
                 self.client.cas(&folder, Vec::new(), 0).await?;
             }
         }
-        if sentinel.is_none() {
+        if !prepared {
             let value = schema::encode(&Schema::CURRENT);
             self.client.cas(&keys.schema(), value, 0).await?;
         }

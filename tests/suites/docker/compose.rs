@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, ensure};
 use tests::agent::CliOutput;
 
-use super::snapshot::Snapshot;
 use super::world::{Dockers, address, networks, reaches};
+use crate::support::snapshot::Snapshot;
 
 /// A service that sleeps.
 const SERVICE: &str = "{image: busybox, pull_policy: never, init: true, command: sleep 1000}";
@@ -49,7 +49,7 @@ fn on_an_external_network() -> Result<()> {
     let all = Dockers::new()?;
     all.create(1, "blue", &[])?;
     all.everywhere("blue")?;
-    let before = Snapshot::of(&all)?;
+    let before = Snapshot::of(&all.world)?;
     let project = Project::new(&all, "{external: true, name: blue}")?;
     project.compose_ok(1, &["up", "-d", "one"])?;
     project.compose_ok(2, &["up", "-d", "two"])?;
@@ -61,7 +61,7 @@ fn on_an_external_network() -> Result<()> {
         project.compose_ok(n, &["down", "-t", "1"])?;
     }
     all.everywhere("blue")?;
-    before.comes_back(&all)
+    before.comes_back(&all.world)
 }
 
 /// The first host that runs the project makes its network. Compose on another host does not take it for its
@@ -69,7 +69,7 @@ fn on_an_external_network() -> Result<()> {
 #[test]
 fn makes_its_network() -> Result<()> {
     let all = Dockers::new()?;
-    let before = Snapshot::of(&all)?;
+    let before = Snapshot::of(&all.world)?;
     let network = "{driver: overlay-ebpf, ipam: {driver: overlay-ebpf}}";
     let project = Project::new(&all, network)?;
     project.compose_ok(1, &["up", "-d"])?;
@@ -89,5 +89,5 @@ fn makes_its_network() -> Result<()> {
     project.compose_ok(1, &["down", "-t", "1"])?;
     all.nowhere("project_default")?;
     ensure!(networks(all.docker(1))?.is_empty());
-    before.comes_back(&all)
+    before.comes_back(&all.world)
 }

@@ -9,9 +9,9 @@ use tests::docker::{Docker, IMAGE};
 use tests::http;
 use tests::wait::until;
 
-use super::snapshot::{Snapshot, keys};
 use super::world::{DRIVER, Dockers, address, inspect, reaches};
 use crate::support::CONVERGE;
+use crate::support::snapshot::{Snapshot, keys};
 
 /// How many start at once on each host.
 const MANY: usize = 20;
@@ -21,7 +21,7 @@ fn many_at_once() -> Result<()> {
     let all = Dockers::new()?;
     all.create(1, "blue", &[])?;
     all.everywhere("blue")?;
-    let before = Snapshot::of(&all)?;
+    let before = Snapshot::of(&all.world)?;
     let names: Vec<_> = (0..MANY).map(|k| format!("c{k}")).collect();
     std::thread::scope(|scope| {
         let started: Vec<_> = [1, 2]
@@ -67,7 +67,7 @@ fn many_at_once() -> Result<()> {
             .collect();
         docker.cli_ok(&args)?;
     }
-    before.comes_back(&all)
+    before.comes_back(&all.world)
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn as_asked() -> Result<()> {
     let all = Dockers::new()?;
     all.create(1, "blue", &["--subnet", "10.50.0.0/24"])?;
     all.everywhere("blue")?;
-    let before = Snapshot::of(&all)?;
+    let before = Snapshot::of(&all.world)?;
     all.create(2, "red", &["--subnet", "10.51.0.0/24", "--internal"])?;
     all.everywhere("red")?;
     let more = [
@@ -149,7 +149,7 @@ fn as_asked() -> Result<()> {
     all.docker(2).cli_ok(&["rm", "-f", "two", "inside"])?;
     all.docker(1).cli_ok(&["network", "rm", "red"])?;
     all.nowhere("red")?;
-    before.comes_back(&all)
+    before.comes_back(&all.world)
 }
 
 /// Docker makes another endpoint at each start: the MAC of the one before must be free by then.
@@ -159,7 +159,7 @@ fn a_mac_address_stays() -> Result<()> {
     let all = Dockers::new()?;
     all.create(1, "blue", &["--subnet", "10.50.0.0/24"])?;
     all.everywhere("blue")?;
-    let before = Snapshot::of(&all)?;
+    let before = Snapshot::of(&all.world)?;
     let mut ip = all.run(1, "blue", "one", &["--mac-address", MAC])?;
     all.run(2, "blue", "two", &[])?;
     for _ in 0..3 {
@@ -187,7 +187,7 @@ fn a_mac_address_stays() -> Result<()> {
     all.docker(1).cli_ok(&["rm", "-f", "one"])?;
     all.docker(2).cli_ok(&["rm", "-f", "two"])?;
     one_after_the_other(all.docker(1), MAC)?;
-    before.comes_back(&all)
+    before.comes_back(&all.world)
 }
 
 /// Endpoints with one MAC, made and removed by Docker's calls without the time that it takes itself.
@@ -244,7 +244,7 @@ fn a_taken_address_stays_the_owners() -> Result<()> {
     all.run(2, "blue", "two", &[])?;
     reaches(all.docker(2), "two", "10.50.0.9")?;
     let vni = crate::support::vni_of(all.world.host(1), "blue")?;
-    let taken = keys(&all, &format!("addresses/{vni:06x}/"))?;
+    let taken = keys(&all.world, &format!("addresses/{vni:06x}/"))?;
     ensure!(
         taken.iter().any(|key| key.ends_with("/0a320009")),
         "{taken:?}"

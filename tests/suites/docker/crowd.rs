@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow, ensure};
 
 use super::relay::Relay;
-use super::snapshot::Snapshot;
 use super::world::{Dockers, reaches};
+use crate::support::snapshot::Snapshot;
 
 const CROWD: usize = 50;
 
@@ -21,7 +21,7 @@ fn starts_and_ends_together() -> Result<()> {
     let mut all = Dockers::new()?;
     all.create(1, "blue", &[])?;
     all.everywhere("blue")?;
-    let before = Snapshot::of(&all)?;
+    let before = Snapshot::of(&all.world)?;
     let relay = Relay::between(&mut all)?;
     let names: Vec<_> = (0..CROWD).map(|k| format!("c{k}")).collect();
     let since = Instant::now();
@@ -62,7 +62,7 @@ fn starts_and_ends_together() -> Result<()> {
     let longest = tell(relay.take_calls());
     ensure!(longest < DEADLINE, "a call took {longest:?}");
     all.docker(2).cli_ok(&["rm", "-f", "last"])?;
-    before.comes_back(&all)
+    before.comes_back(&all.world)
 }
 
 /// Says how long each kind of call has taken; the longest of all.

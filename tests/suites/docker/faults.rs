@@ -10,8 +10,8 @@ use tests::lab::Host;
 use tests::wait::until;
 
 use super::pair::Pair;
-use super::snapshot::keys;
 use super::world::{Dockers, address, inspect, reaches};
+use crate::support::snapshot::keys;
 use crate::support::{CONVERGE, Store, World};
 
 /// Longest that a call of a driver takes, with the command around it.
@@ -222,7 +222,7 @@ fn host_restarts_before_the_store() -> Result<()> {
     let ip: std::net::Ipv4Addr = fixed.parse()?;
     let key = format!("/{:08x}", u32::from(ip));
     until(CONVERGE, || {
-        let taken = keys(&pair.all, &format!("addresses/{vni:06x}/"))?;
+        let taken = keys(&pair.all.world, &format!("addresses/{vni:06x}/"))?;
         ensure!(
             !taken.iter().any(|taken| taken.ends_with(&key)),
             "{taken:?}"

@@ -11,10 +11,10 @@ use tests::wait::until;
 
 use super::pair::Pair;
 use super::relay::{Kill, Moment, Relay, Victim, start_behind};
-use super::snapshot::keys;
 use super::world::{Dockers, address, spawn_agent_between, start_agent};
 use crate::support::CONVERGE;
 use crate::support::relay::Relay as StoreRelay;
+use crate::support::snapshot::keys;
 
 const START: [&str; 3] = [
     "IpamDriver.RequestAddress",
@@ -103,7 +103,7 @@ fn agent_killed_before_an_endpoint_is_in_the_store() -> Result<()> {
         let asked = asked.join().map_err(|_| anyhow!("panicked"))?;
         asked.map(drop)
     })?;
-    let published = keys(&pair.all, "endpoints/")?;
+    let published = keys(&pair.all.world, "endpoints/")?;
     let published = published.iter().filter(|key| !key.ends_with('/'));
     ensure!(published.count() == 2);
     pair.all.docker(1).cli(&Command::Remove.line("three"))?;

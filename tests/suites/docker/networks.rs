@@ -203,7 +203,7 @@ fn made_on_two_hosts_at_once() -> Result<()> {
         "{networks}"
     );
     // Nothing of the loser's is left in the store.
-    let keys = super::snapshot::keys(&all, "vnis/")?;
+    let keys = crate::support::snapshot::keys(&all.world, "vnis/")?;
     ensure!(keys.len() == 1, "{keys:?}");
     Ok(())
 }
@@ -264,7 +264,7 @@ fn mistakes_are_told() -> Result<()> {
         "{said:?}"
     );
     ensure!(networks(all.docker(1))? == ["blue"]);
-    let keys = super::snapshot::keys(&all, "vnis/")?;
+    let keys = crate::support::snapshot::keys(&all.world, "vnis/")?;
     ensure!(keys.len() == 1, "{keys:?}");
     let gateway = [
         "run",
@@ -348,7 +348,7 @@ fn made_in_a_hurry() -> Result<()> {
         all.nowhere(name)?;
     }
     for folder in ["vnis/", "addresses/", "index/"] {
-        let left = super::snapshot::keys(&all, folder).unwrap_or_default();
+        let left = crate::support::snapshot::keys(&all.world, folder).unwrap_or_default();
         ensure!(left.is_empty(), "{left:?}");
     }
     Ok(())

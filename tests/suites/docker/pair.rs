@@ -3,8 +3,8 @@
 use anyhow::Result;
 use tests::docker::Options;
 
-use super::snapshot::Snapshot;
 use super::world::{Dockers, reaches, start_agent};
+use crate::support::snapshot::Snapshot;
 
 pub(super) struct Pair {
     pub(super) all: Dockers,
@@ -22,7 +22,7 @@ impl Pair {
         })?;
         all.create(1, "blue", &["--subnet", "10.70.0.0/16"])?;
         all.everywhere("blue")?;
-        let before = Snapshot::of(&all)?;
+        let before = Snapshot::of(&all.world)?;
         let one = all.run(1, "blue", "one", &[])?;
         let two = all.run(2, "blue", "two", &[])?;
         Ok(Self {
@@ -62,6 +62,6 @@ impl Pair {
 
     /// When both are removed.
     pub(super) fn nothing_left(&self) -> Result<()> {
-        self.before.comes_back(&self.all)
+        self.before.comes_back(&self.all.world)
     }
 }

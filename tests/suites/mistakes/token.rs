@@ -22,8 +22,11 @@ const MASTER: &str = "11111111-1111-1111-1111-111111111111";
 const STRANGER: &str = "22222222-2222-2222-2222-222222222222";
 
 /// What an agent needs, as in docs/store.md.
-const POLICY: &str =
-    r#"key_prefix "overlay/v1/" { policy = "write" } session_prefix "" { policy = "write" }"#;
+const POLICY: &str = r#"
+    key_prefix "overlay/v1/" { policy = "write" }
+    session_prefix "" { policy = "write" }
+    service "overlay-agent" { policy = "write" }
+"#;
 
 #[test]
 fn the_token_is_refused() -> Result<()> {

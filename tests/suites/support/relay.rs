@@ -1,16 +1,19 @@
-//! A relay between an agent and its store: sees what is asked, and can cut the two apart.
+//! A relay between an agent and its store: sees what is asked, and can cut the two apart, answer instead of the
+//! store, and kill the agent at a request.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use nix::sched::{CloneFlags, setns};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tests::netns::Netns;
 
 const TICK: Duration = Duration::from_millis(10);
@@ -38,7 +41,45 @@ struct State {
     waiting: BTreeMap<u64, String>,
     /// A request with this text is passed on, its answer is not, and the store is gone then.
     cut_at: Option<String>,
+    trouble: Option<Trouble>,
+    strike: Option<Strike>,
 }
+
+/// What a store in trouble does to every request.
+#[derive(Clone, Copy, Debug)]
+pub enum Trouble {
+    /// Answers status 500 at once.
+    Error,
+    /// Holds each answer back for so long.
+    Slow(Duration),
+}
+
+/// When the agent is killed: before a request is passed on, or in place of its answer.
+#[derive(Clone, Copy, Debug)]
+pub enum Moment {
+    Asked,
+    Done,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Strike {
+    /// Requests until then.
+    left: usize,
+    moment: Moment,
+    pid: u32,
+}
+
+/// What becomes of what a client has sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Pass,
+    Refuse,
+    Swallow,
+}
+
+/// As Consul words it.
+const REFUSAL: &[u8] = b"HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\n\
+    Content-Length: 17\r\n\r\nNo cluster leader";
 
 impl Relay {
     /// Listens in `netns`, on loopback.
@@ -101,6 +142,22 @@ impl Relay {
     pub fn mend(&self) {
         self.shared.open.store(true, Ordering::SeqCst);
     }
+
+    /// From now on, until it is `None`.
+    pub fn trouble(&self, trouble: Option<Trouble>) {
+        self.shared.state().trouble = trouble;
+    }
+
+    /// Kills a process at its `number`th request (from 1) that a command may be waiting for.
+    pub fn strike_at(&self, number: usize, moment: Moment, pid: u32) {
+        let left = number;
+        self.shared.state().strike = Some(Strike { left, moment, pid });
+    }
+
+    /// Whether the process was killed; if not, it is not killed any more.
+    pub fn has_struck(&self) -> bool {
+        self.shared.state().strike.take().is_none()
+    }
 }
 
 impl Drop for Relay {
@@ -132,6 +189,7 @@ fn accept(listener: &TcpListener, store: SocketAddr, shared: &Arc<Shared>) {
 fn pass(client: &TcpStream, store: &TcpStream, shared: &Arc<Shared>) -> Result<()> {
     let number = shared.connections.fetch_add(1, Ordering::SeqCst);
     let cut = Arc::new(AtomicBool::new(false));
+    let victim = Arc::new(AtomicU32::new(0));
     for is_request in [true, false] {
         let (mut from, mut to) = if is_request {
             (client.try_clone()?, store.try_clone()?)
@@ -141,6 +199,7 @@ fn pass(client: &TcpStream, store: &TcpStream, shared: &Arc<Shared>) -> Result<(
         // To see when the two are to be cut apart.
         from.set_read_timeout(Some(TICK))?;
         let (shared, cut) = (Arc::clone(shared), Arc::clone(&cut));
+        let victim = Arc::clone(&victim);
         thread::spawn(move || {
             let mut buffer = vec![0; 1 << 16];
             while shared.open.load(Ordering::SeqCst) {
@@ -151,11 +210,24 @@ fn pass(client: &TcpStream, store: &TcpStream, shared: &Arc<Shared>) -> Result<(
                     Err(_) => break,
                 };
                 if is_request {
-                    note_request(&buffer[..length], number, &shared, &cut);
+                    match note_request(&buffer[..length], number, &shared, &cut, &victim) {
+                        Fate::Pass => {}
+                        Fate::Refuse => {
+                            let _ = from.write_all(REFUSAL);
+                            break;
+                        }
+                        Fate::Swallow => break,
+                    }
                 } else if cut.load(Ordering::SeqCst) {
                     shared.open.store(false, Ordering::SeqCst);
                     break;
+                } else if strike(victim.load(Ordering::SeqCst)) {
+                    break;
                 } else {
+                    let trouble = shared.state().trouble;
+                    if let Some(Trouble::Slow(time)) = trouble {
+                        thread::sleep(time);
+                    }
                     shared.state().waiting.remove(&number);
                 }
                 if to.write_all(&buffer[..length]).is_err() {
@@ -172,12 +244,20 @@ fn pass(client: &TcpStream, store: &TcpStream, shared: &Arc<Shared>) -> Result<(
 }
 
 /// A request's head is one write of the client, and so one read here on loopback.
-fn note_request(bytes: &[u8], number: u64, shared: &Shared, cut: &AtomicBool) {
+fn note_request(
+    bytes: &[u8],
+    number: u64,
+    shared: &Shared,
+    cut: &AtomicBool,
+    victim: &AtomicU32,
+) -> Fate {
     let text = String::from_utf8_lossy(bytes);
     let mut state = shared.state();
-    if let Some(line) = text.lines().next()
-        && line.contains(" HTTP/1.1")
-    {
+    let line = text
+        .lines()
+        .next()
+        .filter(|line| line.contains(" HTTP/1.1"));
+    if let Some(line) = line {
         state.requests.push(line.to_owned());
         state.waiting.insert(number, line.to_owned());
     }
@@ -188,4 +268,32 @@ fn note_request(bytes: &[u8], number: u64, shared: &Shared, cut: &AtomicBool) {
     {
         cut.store(true, Ordering::SeqCst);
     }
+    // What goes on without a command.
+    let idle = ["index=", "/v1/session/", "/v1/agent/"];
+    let counts = line.is_some_and(|line| !idle.iter().any(|part| line.contains(part)));
+    if let Some(armed) = state.strike.as_mut().filter(|_| counts) {
+        armed.left -= 1;
+    }
+    if let Some(Strike { moment, pid, .. }) = state.strike.take_if(|armed| armed.left == 0) {
+        match moment {
+            Moment::Asked => {
+                strike(pid);
+                return Fate::Swallow;
+            }
+            Moment::Done => victim.store(pid, Ordering::SeqCst),
+        }
+    }
+    match state.trouble {
+        Some(Trouble::Error) => Fate::Refuse,
+        Some(Trouble::Slow(_)) | None => Fate::Pass,
+    }
+}
+
+/// `false` for 0, which is nobody.
+fn strike(pid: u32) -> bool {
+    let Some(pid) = i32::try_from(pid).ok().filter(|pid| *pid > 0) else {
+        return false;
+    };
+    let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    true
 }

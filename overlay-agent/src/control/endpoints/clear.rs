@@ -16,11 +16,13 @@ impl Agent {
     /// until then.
     pub(super) async fn clear(self: &Arc<Self>, path: EndpointPath, leases: Vec<Lease>) {
         if leases.is_empty() {
+            self.finished(&path);
             return;
         }
         // What has just failed for want of the store is not tried at once again.
         if self.registry.client().health().view().up && self.try_clear(&path, &leases).await.is_ok()
         {
+            self.finished(&path);
             return;
         }
         let ips: Vec<IpAddr> = leases.iter().map(|lease| lease.ip).collect();
@@ -40,6 +42,7 @@ impl Agent {
             }
             tracing::info!("free again: {text}");
             agent.state().uncleared.remove(&path.id);
+            agent.finished(&path);
         });
     }
 

@@ -112,7 +112,7 @@ impl Agent {
 
     /// Takes an endpoint out of the data path in the reverse order: device down, rows, device,
     /// and only then its program. Goes on after an error; the first is returned.
-    async fn dismantle(&self, device: &str) -> Result<(), AgentError> {
+    pub(super) async fn dismantle(&self, device: &str) -> Result<(), AgentError> {
         let closed = {
             // A sync that still counts it in may be about to bring it up.
             let _datapath = self.datapath.lock().await;

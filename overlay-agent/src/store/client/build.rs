@@ -9,7 +9,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Certificate, ClientBuilder, Identity, Url};
 
-use super::super::config::{Address, ConfigError, StoreConfig, TlsConfig, Token};
+use super::super::config::{Address, ConfigError, StoreConfig, TlsConfig};
 
 pub(super) struct Parts {
     pub(super) http: reqwest::Client,
@@ -49,34 +49,12 @@ pub(super) fn http(config: &StoreConfig) -> Result<Parts, ConfigError> {
 
 fn headers(config: &StoreConfig) -> Result<HeaderMap, ConfigError> {
     let mut headers = HeaderMap::new();
-    if let Some(token) = token(config)? {
-        let mut value = HeaderValue::from_str(token.secret())
-            .map_err(|_| ConfigError::Header { what: "token" })?;
-        value.set_sensitive(true);
-        headers.insert(HeaderName::from_static("x-consul-token"), value);
-    }
     if let Some(namespace) = &config.namespace {
         let value = HeaderValue::from_str(namespace)
             .map_err(|_| ConfigError::Header { what: "namespace" })?;
         headers.insert(HeaderName::from_static("x-consul-namespace"), value);
     }
     Ok(headers)
-}
-
-/// The token file wins unless it is empty, as in Consul's own client.
-fn token(config: &StoreConfig) -> Result<Option<Token>, ConfigError> {
-    let Some(path) = &config.token_file else {
-        return Ok(config.token.clone());
-    };
-    let text = fs::read_to_string(path).map_err(|source| ConfigError::File {
-        what: "the token",
-        path: path.clone(),
-        source,
-    })?;
-    Ok(match text.trim() {
-        "" => config.token.clone(),
-        secret => Some(Token::new(secret)),
-    })
 }
 
 fn tls(

@@ -12,7 +12,7 @@ use tests::http;
 use tests::lab::Host;
 use tests::wait::until;
 
-use super::world::Dockers;
+use super::World;
 
 /// What Docker has not released is looked for 15 seconds after a failure.
 const SWEPT: Duration = Duration::from_secs(40);
@@ -21,12 +21,12 @@ const SWEPT: Duration = Duration::from_secs(40);
 const GATEWAY_BRIDGE: &str = "docker_gwbridge";
 
 /// Devices and pins of each host, and keys of the store, a line each.
-pub(super) struct Snapshot(BTreeSet<String>);
+pub struct Snapshot(BTreeSet<String>);
 
 impl Snapshot {
-    pub(super) fn of(all: &Dockers) -> Result<Self> {
+    pub fn of(world: &World) -> Result<Self> {
         let mut lines = BTreeSet::new();
-        for host in &all.world.lab.hosts {
+        for host in &world.lab.hosts {
             for device in devices(host)? {
                 lines.insert(format!("device {device} of {}", host.label()));
             }
@@ -36,22 +36,22 @@ impl Snapshot {
                 lines.insert(format!("pin {pin} of {}", host.label()));
             }
         }
-        for key in keys(all, "")? {
-            lines.extend(of_key(all, &key)?);
+        for key in keys(world, "")? {
+            lines.extend(of_key(world, &key)?);
         }
         Ok(Self(lines))
     }
 
     /// Waits until all is as it was when this was made, and no agent has anything to say.
-    pub(super) fn comes_back(&self, all: &Dockers) -> Result<()> {
+    pub fn comes_back(&self, world: &World) -> Result<()> {
         until(SWEPT, || {
-            for host in &all.world.lab.hosts {
+            for host in &world.lab.hosts {
                 let listed = host.cli_json(&["endpoint", "ls"])?;
                 ensure!(listed == serde_json::json!([]), "endpoints: {listed}");
                 let status = host.cli_json(&["status"])?;
                 ensure!(status["problems"] == serde_json::json!([]), "{status}");
             }
-            let now = Self::of(all)?;
+            let now = Self::of(world)?;
             let left: Vec<_> = now.0.difference(&self.0).collect();
             let lost: Vec<_> = self.0.difference(&now.0).collect();
             ensure!(
@@ -85,24 +85,24 @@ fn files(folder: &Path, found: &mut Vec<String>) -> Result<()> {
 }
 
 /// Below a folder of the overlay's, in Consul.
-pub(super) fn keys(all: &Dockers, folder: &str) -> Result<Vec<String>> {
-    let said = get(all, &format!("overlay/v1/{folder}?keys"))?;
+pub fn keys(world: &World, folder: &str) -> Result<Vec<String>> {
+    let said = get(world, &format!("overlay/v1/{folder}?keys"))?;
     serde_json::from_str(&said).with_context(|| said)
 }
 
-fn get(all: &Dockers, key: &str) -> Result<String> {
-    let netns = &all.world.store_station.netns;
-    http::get(netns, all.world.store.address(), &format!("/v1/kv/{key}"))
+fn get(world: &World, key: &str) -> Result<String> {
+    let netns = &world.store_station.netns;
+    http::get(netns, world.store.address(), &format!("/v1/kv/{key}"))
 }
 
 /// A key with its value, where that is to stay.
-fn of_key(all: &Dockers, key: &str) -> Result<Option<String>> {
+fn of_key(world: &World, key: &str) -> Result<Option<String>> {
     let parts: Vec<_> = key.split('/').collect();
     match parts[2..] {
         // A node's revision on a network, made by its first endpoint there. It goes with the network and
         // not before: it must never repeat. What it counts must be none again.
         ["index", _, "n", _, node] if !node.is_empty() => {
-            let value: Value = serde_json::from_str(&get(all, &format!("{key}?raw"))?)?;
+            let value: Value = serde_json::from_str(&get(world, &format!("{key}?raw"))?)?;
             let none = value["endpoints"] == 0;
             Ok((!none).then(|| format!("key {key}: {value}")))
         }
@@ -112,7 +112,7 @@ fn of_key(all: &Dockers, key: &str) -> Result<Option<String>> {
         _ if key.ends_with('/') => Ok(Some(format!("key {key}"))),
         _ => Ok(Some(format!(
             "key {key}: {}",
-            get(all, &format!("{key}?raw"))?
+            get(world, &format!("{key}?raw"))?
         ))),
     }
 }
