@@ -2,6 +2,7 @@
 
 mod drift;
 mod identity;
+mod liveness;
 mod outage;
 mod restart;
 

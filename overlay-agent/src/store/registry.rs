@@ -45,7 +45,7 @@ impl Registry {
     /// Prepares the store: the folders' own keys, then the sentinel. Writes nothing that is there.
     ///
     /// # Errors
-    /// When the store's layout is another version's.
+    /// When the store's layout is a later version's.
     pub async fn init(&self) -> Result<(), RegistryError> {
         let mut attempts = Attempts::new();
         loop {
@@ -61,7 +61,7 @@ impl Registry {
         let sentinel = self.client.get(&keys.schema()).await?.value;
         if let Some(pair) = &sentinel {
             let found: Schema = schema::decode(pair)?;
-            if found != Schema::CURRENT {
+            if found.is_newer() {
                 return Err(RegistryError::SchemaVersion {
                     key: pair.key.clone(),
                     found: found.version,
