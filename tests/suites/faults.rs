@@ -5,6 +5,7 @@ mod identity;
 mod liveness;
 mod outage;
 mod restart;
+mod upgrade;
 
 use std::net::IpAddr;
 use std::process::Command;

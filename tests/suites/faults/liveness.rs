@@ -4,6 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use hickory_proto::rr::RecordType;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use tests::http;
@@ -12,6 +13,7 @@ use tests::traffic::ping::Pinging;
 use tests::wait::until;
 
 use super::INTERVAL;
+use crate::support::dns::ask;
 use crate::support::{CONVERGE, Container, StoreKind, World, count, reachable};
 
 /// The shortest grace period that may be asked for.
@@ -88,6 +90,8 @@ fn a_dead_host_is_withdrawn_and_comes_back() -> Result<()> {
     let before = traces(&world, &two)?;
     ensure!(before == [1, 1, 1], "{before:?}");
     is_state(&world, 1, 2, "alive")?;
+    let named = || Ok::<_, anyhow::Error>(ask(&one.netns, "two", RecordType::A)?.data);
+    ensure!(named()? == [two.ip.to_string()], "{:?}", named()?);
 
     world.host_mut(2).agent()?.kill9()?;
     let host2 = world.host(2).netns();
@@ -102,6 +106,7 @@ fn a_dead_host_is_withdrawn_and_comes_back() -> Result<()> {
         Ok(())
     })?;
     ensure!(count(world.host(1), "overlay_peers", &[])? == 0);
+    ensure!(named()?.is_empty(), "{:?}", named()?);
     let status = world.host(1).cli_json(&["status"])?;
     ensure!(status["absent"][0]["state"] == "dead", "{status}");
     let text = world.host(1).cli_ok(&["status"])?;
