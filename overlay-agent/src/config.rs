@@ -133,6 +133,9 @@ pub struct Settings {
     /// Seconds between two looks at the maps, in which what somebody else has changed is repaired [default: 30]
     #[arg(long, env = "OVERLAY_AUDIT_INTERVAL", value_name = "SECONDS")]
     pub audit_interval: Option<NonZeroU32>,
+    /// Seconds after which the endpoints of a host whose agent is gone are withdrawn here; at least 10 [default: 60]
+    #[arg(long, env = "OVERLAY_NODE_GRACE", value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(10..))]
+    pub node_grace: Option<u32>,
     /// File that names the servers for names that are no container's [default: /etc/resolv.conf]
     #[arg(long, env = "OVERLAY_RESOLV_CONF", value_name = "FILE")]
     pub resolv_conf: Option<PathBuf>,
@@ -175,6 +178,8 @@ pub struct Config {
     pub log_drops: bool,
     /// How often the maps are read back. Local work: the store is not asked.
     pub audit_interval: Duration,
+    /// How long another host's agent may be gone until its endpoints are withdrawn.
+    pub node_grace: Duration,
     pub resolv_conf: PathBuf,
     /// Where and how Docker is served, if it is.
     pub docker: Option<DockerConfig>,
@@ -236,6 +241,10 @@ impl Config {
             audit_interval: {
                 let seconds = settings.audit_interval.or(file.audit_interval);
                 Duration::from_secs(seconds.map_or(30, NonZeroU32::get).into())
+            },
+            node_grace: {
+                let seconds = settings.node_grace.or(file.node_grace);
+                Duration::from_secs(seconds.unwrap_or(60).into())
             },
             resolv_conf: dir(settings.resolv_conf, file.resolv_conf, "/etc/resolv.conf"),
             docker: settings.docker.or(file.docker).unwrap_or(false).then(|| {

@@ -8,6 +8,7 @@ pub mod endpoints;
 pub mod error;
 mod follow;
 mod interest;
+mod liveness;
 pub mod lock;
 pub mod names;
 pub mod node_id;

@@ -105,14 +105,13 @@ async fn store(config: &Config) -> Result<String> {
     let address = client.address();
     match answer?.value {
         None => Ok(format!("{address} answers; no agent has used it yet")),
-        Some(pair) => match serde_json::from_slice(&pair.value) {
-            Ok(Schema { version }) if version == Schema::CURRENT.version => {
-                Ok(format!("{address} answers"))
-            }
-            Ok(Schema { version }) => anyhow::bail!(
-                "{address} holds version {version} of the layout, and this agent reads version {}",
+        Some(pair) => match serde_json::from_slice::<Schema>(&pair.value) {
+            Ok(schema) if schema.is_newer() => anyhow::bail!(
+                "{address} holds version {} of the layout, and this agent reads up to version {}",
+                schema.version,
                 Schema::CURRENT.version
             ),
+            Ok(_) => Ok(format!("{address} answers")),
             Err(error) => anyhow::bail!("{address}: the key {} is no JSON: {error}", pair.key),
         },
     }

@@ -141,7 +141,8 @@ pub async fn hand_over(
                         by: Some(found),
                     });
                 }
-                let record = AddressRecord::claim(to);
+                let mut record = AddressRecord::claim(to);
+                record.extra = found.extra;
                 let write = TxnOp::cas(&key, &encode(&record), pair.modify_index);
                 match registry.client().txn(&action, &[write]).await {
                     Ok(_) => {

@@ -11,6 +11,7 @@ mod nodes;
 mod publish;
 mod session;
 mod txn;
+mod versions;
 mod watch;
 
 use std::fmt::Debug;
@@ -126,6 +127,7 @@ fn run_all(store_url: &str) -> Result<()> {
         session::CASES,
         networks::CASES,
         nodes::CASES,
+        versions::CASES,
         publish::CASES,
         ipam::CASES,
         engine::CASES,

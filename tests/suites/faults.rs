@@ -5,10 +5,12 @@ mod drift;
 mod identity;
 mod junk;
 mod kills;
+mod liveness;
 mod outage;
 mod restart;
 mod set_back;
 mod trouble;
+mod upgrade;
 
 use std::net::IpAddr;
 use std::process::Command;

@@ -11,7 +11,8 @@ use axum::{Json, Router};
 use tokio::net::UnixListener;
 
 use super::types::{
-    Endpoint, EndpointRequest, Failure, Network, NetworkRequest, Node, NodeRequest, Status,
+    Endpoint, EndpointRequest, Failure, Network, NetworkRequest, Node, NodeDetail, NodeRequest,
+    Status,
 };
 use crate::control::agent::Agent;
 use crate::control::error::{AgentError, Blame};
@@ -37,7 +38,7 @@ pub async fn serve(
             get(endpoint).delete(remove_endpoint),
         )
         .route("/v1/nodes", get(nodes).post(add_node))
-        .route("/v1/nodes/{name}", axum::routing::delete(remove_node))
+        .route("/v1/nodes/{name}", get(node).delete(forget_node))
         .with_state(agent);
     axum::serve(listener, router)
         .with_graceful_shutdown(shutdown)
@@ -133,6 +134,10 @@ async fn add_node(State(agent): Shared, Json(request): Json<NodeRequest>) -> Ans
     to_the_end(async move { agent.add_node(request).await }).await
 }
 
-async fn remove_node(State(agent): Shared, Path(name): Path<String>) -> Answer<()> {
-    to_the_end(async move { agent.remove_node(&name).await }).await
+async fn node(State(agent): Shared, Path(name): Path<String>) -> Answer<NodeDetail> {
+    Ok(Json(agent.node_named(&name).await?))
+}
+
+async fn forget_node(State(agent): Shared, Path(name): Path<String>) -> Answer<()> {
+    to_the_end(async move { agent.forget_node(&name).await }).await
 }

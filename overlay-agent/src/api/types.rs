@@ -132,9 +132,51 @@ pub struct Node {
     pub port: u16,
     /// Version of its agent; empty when it has none.
     pub version: String,
+    /// The newest layout of the store that its agent knows.
+    #[serde(default)]
+    pub schema: u32,
     pub agent: bool,
     /// Whether it is the host that was asked.
     pub here: bool,
+    /// Of its agent, as the host sees it that was asked; `None` without one.
+    #[serde(default)]
+    pub state: Option<NodeState>,
+    /// Since when it is in this state, unless it is alive; RFC 3339 in UTC.
+    #[serde(default)]
+    pub since: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NodeState {
+    /// Its agent holds its lock in the store.
+    Alive,
+    /// It does not, and has not said why.
+    Missing,
+    /// It has been missing for the grace period: its endpoints are withdrawn.
+    Dead,
+    /// Its agent was stopped in an orderly way: its data path goes on.
+    Stopped,
+}
+
+impl NodeState {
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Alive => "alive",
+            Self::Missing => "missing",
+            Self::Dead => "dead",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// `node inspect`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NodeDetail {
+    #[serde(flatten)]
+    pub node: Node,
+    /// Its endpoints in the store, which go when it is forgotten.
+    pub endpoints: usize,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -153,6 +195,9 @@ pub struct Status {
     /// Of this host.
     pub endpoints: usize,
     pub peers: Vec<Peer>,
+    /// Hosts whose agents are missing, dead or stopped.
+    #[serde(default)]
+    pub absent: Vec<Node>,
     /// What is wrong, a line each.
     pub problems: Vec<String>,
 }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 
+use super::node::state;
 use super::output::{Format, fields, joined, or_dash, table};
 use crate::api::client::Client;
 use crate::api::types::{Status, Store};
@@ -66,6 +67,12 @@ fn text(status: &Status) -> String {
         });
         lines += "\n\n";
         lines += &table(["PEER", "ADDRESS", "NEXT HOP"], rows);
+    }
+    if !status.absent.is_empty() {
+        let rows = status.absent.iter();
+        let rows = rows.map(|node| [node.name.clone(), node.id.clone(), state(node)]);
+        lines += "\n\n";
+        lines += &table(["HOST", "ID", "AGENT"], rows);
     }
     if !status.problems.is_empty() {
         lines += "\n\nproblems:";

@@ -39,17 +39,22 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Settings, ConfigError> {
             .count();
         refused(line + 1, one_line(error.message()))
     })?;
-    for (key, is_zero, range) in [
-        ("port", settings.port == Some(0), "from 1 to 65535"),
-        ("outer-ttl", settings.outer_ttl == Some(0), "from 1 to 255"),
+    let (port, ttl) = (
+        settings.port.map(u32::from),
+        settings.outer_ttl.map(u32::from),
+    );
+    for (key, value, least, range) in [
+        ("port", port, 1, "from 1 to 65535"),
+        ("outer-ttl", ttl, 1, "from 1 to 255"),
+        ("node-grace", settings.node_grace, 10, "of at least 10"),
     ] {
-        if is_zero {
+        if let Some(value) = value.filter(|value| *value < least) {
             let line = text
                 .lines()
                 .position(|line| line.trim_start().starts_with(key));
             return Err(refused(
                 line.map_or(1, |line| line + 1),
-                format!("{key} 0 is none: a number {range} is wanted"),
+                format!("{key} {value} is too small: a number {range} is wanted"),
             ));
         }
     }

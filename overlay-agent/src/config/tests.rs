@@ -30,6 +30,7 @@ fn defaults() {
     assert_eq!(config.store, StoreChoice::Unset);
     assert_eq!(config.metrics_addr.to_string(), "127.0.0.1:9469");
     assert!(!config.log_drops);
+    assert_eq!(config.node_grace, Duration::from_secs(60));
 }
 
 #[test]
@@ -153,6 +154,11 @@ fn refusals_name_file_line_and_key() {
     assert!(!message.contains('\n'), "{message}");
     let message = refusal("port = 0");
     assert!(message.starts_with("test.toml:1: port 0"), "{message}");
+    let message = refusal("port = 1\nnode-grace = 9");
+    assert!(
+        message.starts_with("test.toml:2: node-grace 9"),
+        "{message}"
+    );
     let message = refusal("\n\nxdp = \"often\"");
     assert!(message.starts_with("test.toml:3: "), "{message}");
 }

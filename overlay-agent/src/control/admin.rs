@@ -8,8 +8,9 @@ use overlay_common::net::Vni;
 use super::agent::{Agent, State};
 use super::desired::{network_mtu, network_overhead};
 use super::error::AgentError;
-use crate::api::types::{Network, NetworkRequest, Node, NodeRequest};
-use crate::store::registry::NewNetwork;
+use super::utc::utc;
+use crate::api::types::{Network, NetworkRequest, Node, NodeDetail, NodeRequest};
+use crate::store::registry::{EndpointFilter, NewNetwork};
 use crate::store::schema::{FloodMode, NetworkRecord, NodeId, NodeRecord, gateway_mac, rules};
 
 impl Agent {
@@ -112,7 +113,11 @@ impl Agent {
     /// Endpoints of each network, as the store has them; while it cannot be asked, of those that are known.
     async fn endpoint_counts(&self) -> BTreeMap<Vni, usize> {
         let paths = match self.registry.client().health().view().up {
-            true => self.registry.endpoint_paths().await.ok(),
+            true => self
+                .registry
+                .endpoint_paths(EndpointFilter::default())
+                .await
+                .ok(),
             false => None,
         };
         let paths = paths.unwrap_or_else(|| self.state().view.endpoints.keys().cloned().collect());
@@ -136,7 +141,7 @@ impl Agent {
             .add_node(&request.name, request.vtep, request.port)
             .await?;
         self.echo(|view| view.nodes.contains_key(&added.id)).await;
-        Ok(self.shown_node(added.id, &added.record))
+        Ok(self.shown_node(&self.state(), added.id, &added.record))
     }
 
     /// Whether a host with an agent has a VTEP of the address's family.
@@ -147,9 +152,11 @@ impl Agent {
         self.underlay_carries(vtep) || agents.any(|node| node.vteps.iter().any(shares))
     }
 
-    pub async fn remove_node(&self, name: &str) -> Result<(), AgentError> {
+    /// # Errors
+    /// When its agent holds its lock.
+    pub async fn forget_node(&self, name_or_id: &str) -> Result<(), AgentError> {
         self.registry.check_layout().await?;
-        let removed = self.registry.remove_node(name).await?;
+        let removed = self.registry.remove_node(name_or_id).await?;
         self.echo(|view| !view.nodes.contains_key(&removed.id))
             .await;
         Ok(())
@@ -160,19 +167,40 @@ impl Agent {
         let state = self.state();
         let nodes = state.view.nodes.iter();
         Ok(nodes
-            .map(|(id, record)| self.shown_node(*id, record))
+            .map(|(id, record)| self.shown_node(&state, *id, record))
             .collect())
     }
 
-    fn shown_node(&self, id: NodeId, record: &NodeRecord) -> Node {
+    /// One node, as the store has it now.
+    pub async fn node_named(&self, name_or_id: &str) -> Result<NodeDetail, AgentError> {
+        self.require_synced()?;
+        let found = self.registry.find_node(name_or_id).await?;
+        let filter = EndpointFilter {
+            node: Some(found.id),
+            net: None,
+        };
+        let endpoints = self.registry.endpoint_paths(filter).await?.len();
+        Ok(NodeDetail {
+            node: self.shown_node(&self.state(), found.id, &found.record),
+            endpoints,
+        })
+    }
+
+    pub(super) fn shown_node(&self, state: &State, id: NodeId, record: &NodeRecord) -> Node {
+        let here = id == self.node;
+        let alive = here || state.view.sessions.contains_key(&id);
+        let (now, since) = state.liveness.state_of(id, record, alive).unzip();
         Node {
             id: id.to_string(),
             name: record.name.clone(),
             vteps: record.vteps.clone(),
             port: record.port,
             version: record.version.clone(),
+            schema: record.schema,
             agent: record.agent,
-            here: id == self.node,
+            here,
+            state: now,
+            since: since.flatten().map(utc),
         }
     }
 }

@@ -8,11 +8,12 @@ use std::time::{Duration, SystemTime};
 use ipnet::IpNet;
 use overlay_common::layout::{PathStats, PeerIndex};
 use overlay_common::net::Vni;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::desired::PeerEnd;
 use super::error::AgentError;
 use super::interest::Inbox;
+use super::liveness::Liveness;
 use super::problem::Problem;
 use super::view::View;
 use crate::config::Config;
@@ -57,6 +58,10 @@ pub struct Agent {
     pub(super) inbox: Arc<Inbox>,
     /// Whether this host's record in the store is its own and locked.
     pub(super) registered: watch::Sender<bool>,
+    /// Tells that hosts have died.
+    pub(super) buried: Notify,
+    /// Tells that the store shows this host's record without its lock.
+    pub(super) unlocked: Notify,
     /// Counts the times that the data path was brought in line.
     pub(super) synced: watch::Sender<u64>,
     pub(super) state: Mutex<State>,
@@ -66,6 +71,8 @@ pub struct Agent {
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) view: View,
+    /// Which of the other hosts are dead.
+    pub(super) liveness: Liveness,
     /// Endpoints of this host; complete once the store was read.
     pub(super) locals: BTreeMap<EndpointId, LocalEndpoint>,
     /// What the maps hold; `None` when that is not known.

@@ -7,7 +7,7 @@ mod network;
 mod peers;
 mod stats;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
@@ -50,6 +50,8 @@ pub struct World<'a> {
     /// By name.
     pub networks: &'a BTreeMap<String, NetworkRecord>,
     pub nodes: &'a BTreeMap<NodeId, NodeRecord>,
+    /// Nodes that are as if they were not there, and their endpoints.
+    pub dead: &'a BTreeSet<NodeId>,
     /// Of all nodes; those of this node are ignored in favour of `local`.
     pub endpoints: &'a BTreeMap<EndpointPath, EndpointRecord>,
     /// Endpoints of this host whose interface exists.

@@ -67,6 +67,7 @@ pub(super) async fn run(agent: Arc<Agent>, prepared: Arc<Notify>) {
                 only_members = !first;
                 true
             }
+            () = agent.buried.notified() => true,
             changed = hops.changed() => changed.is_ok(),
             changed = underlay.changed() => {
                 let now = underlay.borrow_and_update().clone();
@@ -83,7 +84,10 @@ pub(super) async fn run(agent: Arc<Agent>, prepared: Arc<Notify>) {
         if !alive {
             return;
         }
-        only_members &= !folders.read_into(&mut agent.state().view, agent.node, keys);
+        if folders.read_into(&mut agent.state().view, agent.node, keys) {
+            only_members = false;
+            agent.note_nodes();
+        }
         // Until everything was read, what is missing means nothing: the last state stays.
         if !agent.state().view.is_complete() {
             continue;

@@ -27,10 +27,10 @@ impl Agent {
     /// Looks at who may ask, and what there is to be known. Not for long: the agent waits meanwhile.
     pub(crate) fn known<R>(
         &self,
-        look: impl FnOnce(
+        look: impl for<'a> FnOnce(
             &[Asker],
             &BTreeMap<String, NetworkRecord>,
-            &BTreeMap<EndpointPath, EndpointRecord>,
+            &mut (dyn Iterator<Item = (&'a EndpointPath, &'a EndpointRecord)> + 'a),
         ) -> R,
     ) -> R {
         let state = self.state();
@@ -45,7 +45,11 @@ impl Agent {
                 })
             })
             .collect();
-        look(&askers, &state.view.networks, &state.view.endpoints)
+        // A name of a dead host's leads nowhere, and may be another one's by now.
+        let dead = state.liveness.dead();
+        let endpoints = state.view.endpoints.iter();
+        let mut endpoints = endpoints.filter(|(path, _)| !dead.contains(&path.node));
+        look(&askers, &state.view.networks, &mut endpoints)
     }
 
     /// Makes the way from endpoints to this host, and opens it.

@@ -1,5 +1,6 @@
 //! What is wrong in the store without stopping the agent.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use overlay_common::net::{MacAddr, Vni};
@@ -16,7 +17,7 @@ pub enum Problem {
     MoreBadKeys(usize),
     #[error(
         "node {node} has {ip}, which is this host's own address: its endpoints are not reachable \
-         (is it an old entry of this host? then `overlay-agent node rm {node}`)"
+         (is it an old entry of this host? then `overlay-agent node forget {node}`)"
     )]
     OwnAddress { node: String, ip: IpAddr },
     #[error("nodes {first} and {second} both have the address {ip}: they are treated as one host")]
@@ -146,6 +147,8 @@ pub enum Problem {
     DockerNameTaken { name: String, driver: String },
     #[error("names are not served to {whom}: {why}")]
     Names { whom: &'static str, why: String },
+    #[error("agents of different versions are running: {0}; bring all hosts to one version")]
+    Versions(String),
     #[error("the store is not followed, the last state stays: {0}")]
     NotFollowed(String),
     #[error("the data path is behind: {0}")]
@@ -156,9 +159,54 @@ pub enum Problem {
     NotInCatalog(String),
 }
 
+/// How many hosts of each version are named.
+const NAMED: usize = 3;
+
+/// What is to be said of `(version, host)`; nothing when all versions are the same.
+pub(super) fn versions<'a>(agents: impl Iterator<Item = (&'a str, &'a str)>) -> Option<Problem> {
+    let mut hosts: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (version, host) in agents {
+        hosts.entry(version).or_default().push(host);
+    }
+    if hosts.len() < 2 {
+        return None;
+    }
+    let said = hosts.into_iter().map(|(version, mut hosts)| {
+        hosts.sort_unstable();
+        let more = hosts.len().saturating_sub(NAMED);
+        hosts.truncate(NAMED);
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        format!("{} on {}{more}", version.escape_debug(), hosts.join(", "))
+    });
+    let said: Vec<_> = said.collect();
+    Some(Problem::Versions(said.join("; ")))
+}
+
 impl Problem {
     /// Whether it is a device that an endpoint has left.
     pub(super) fn is_of(&self, id: &str) -> bool {
         matches!(self, Self::Orphan { endpoint, .. } if endpoint == id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_told_when_they_differ() {
+        let same = [("1", "a"), ("1", "b")];
+        assert_eq!(versions(same.into_iter()), None);
+        let others = [("2", "f"), ("2", "e"), ("2", "d"), ("2", "c")];
+        let said = versions(same.into_iter().chain(others));
+        let said = said.map(|problem| problem.to_string()).unwrap_or_default();
+        assert!(
+            said.contains("1 on a, b; 2 on c, d, e and 1 more"),
+            "{said}"
+        );
     }
 }

@@ -1,9 +1,10 @@
 //! Telling the other hosts of this one.
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tokio::time::sleep;
@@ -13,7 +14,7 @@ use super::agent::Agent;
 use super::problem::Problem;
 use crate::store::client::SessionId;
 use crate::store::error::in_full;
-use crate::store::schema::{Extra, NodeRecord};
+use crate::store::schema::{Extra, NodeRecord, Schema, unix_now};
 use crate::store::{ErrorKind, RegistryError, Session};
 
 /// Consul ends a session after twice this time at the latest.
@@ -45,6 +46,15 @@ pub(super) async fn run(agent: Arc<Agent>, prepared: Arc<Notify>, shutdown: Canc
         () = keep_registered(&agent, &session, &file) => {}
         () = shutdown.cancelled() => {}
     }
+    match tokio::time::timeout(FAREWELL, say_stopped(&agent, &session)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::warn!("the other hosts are not told that this agent was stopped: {error}");
+        }
+        Err(_) => tracing::warn!(
+            "the other hosts are not told that this agent was stopped: the store does not answer"
+        ),
+    }
     if session.current().is_none() {
         // One of an earlier run may live yet, and its file is the way to take it up again.
         return;
@@ -60,21 +70,47 @@ pub(super) async fn run(agent: Arc<Agent>, prepared: Arc<Notify>, shutdown: Canc
     }
 }
 
+/// Tells the other hosts that the data path goes on without its agent: else they would take this host for dead.
+async fn say_stopped(agent: &Agent, session: &Session) -> Result<(), RegistryError> {
+    let Some(id) = session.current().filter(|_| *agent.registered.borrow()) else {
+        return Ok(());
+    };
+    let record = NodeRecord {
+        stopped: Some(unix_now()),
+        ..record(agent)
+    };
+    agent.registry.register_node(agent.node, &record, &id).await
+}
+
+/// What the other hosts are told of this one.
+fn record(agent: &Agent) -> NodeRecord {
+    NodeRecord {
+        name: agent.name.clone(),
+        vteps: agent.vteps.borrow().addresses(),
+        port: agent.config.port,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        schema: Schema::CURRENT.version,
+        agent: true,
+        stopped: None,
+        extra: Extra::new(),
+    }
+}
+
 /// Makes the folders of a fresh store. Waits while the store is unreachable.
 async fn prepare(agent: &Agent, prepared: &Notify) {
     while let Err(error) = agent.registry.init().await {
         let unreachable =
             matches!(&error, RegistryError::Store(error) if error.kind() == ErrorKind::Unreachable);
         note(agent, Some(in_full(&error)));
-        if unreachable {
-            sleep(RETRY_UNREACHABLE).await;
-        } else if matches!(error, RegistryError::SchemaVersion { .. }) {
-            // What is there may mean something else than what is known here.
-            sleep(RETRY).await;
-        } else {
+        match error {
+            _ if unreachable => sleep(RETRY_UNREACHABLE).await,
+            // What is in there may mean something else.
+            RegistryError::SchemaVersion { .. } => sleep(RETRY).await,
             // A store that refuses to be written may still be read.
-            prepared.notify_one();
-            sleep(RETRY).await;
+            _ => {
+                prepared.notify_one();
+                sleep(RETRY).await;
+            }
         }
     }
     prepared.notify_one();
@@ -103,19 +139,12 @@ async fn earlier_session(agent: &Agent, file: &Path) -> Option<SessionId> {
 }
 
 async fn keep_registered(agent: &Agent, session: &Session, file: &Path) {
-    let mut record = NodeRecord {
-        name: agent.name.clone(),
-        vteps: Vec::new(),
-        port: agent.config.port,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        agent: true,
-        extra: Extra::new(),
-    };
     let mut sessions = session.subscribe();
     let mut refusals = session.refusals();
     let mut vteps = agent.vteps.subscribe();
+    let mut claim = Claim::default();
     loop {
-        record.vteps = vteps.borrow_and_update().addresses();
+        vteps.borrow_and_update();
         let current = sessions.borrow_and_update().clone();
         let refusal = refusals.borrow_and_update().clone();
         let registered = match &current {
@@ -124,8 +153,7 @@ async fn keep_registered(agent: &Agent, session: &Session, file: &Path) {
                 if let Err(error) = fs::write(file, id.as_str()) {
                     tracing::warn!("cannot keep the session in {}: {error}", file.display());
                 }
-                let registered = agent.registry.register_node(agent.node, &record, id).await;
-                registered.map(|()| true).map_err(|error| in_full(&error))
+                claim.register(agent, id).await.map(|()| true)
             }
             None => refusal.clone().map_or(Ok(false), Err),
         };
@@ -141,12 +169,72 @@ async fn keep_registered(agent: &Agent, session: &Session, file: &Path) {
             changed = vteps.changed() => changed.is_ok(),
             // Somebody deleted the record.
             () = agent.witness.node_lost() => true,
+            // The store has lost the session, or somebody took the lock off. The other hosts wait for this one.
+            () = agent.unlocked.notified() => {
+                session.doubt();
+                true
+            }
             () = sleep(RETRY), if failed => true,
         };
         if !alive {
             return;
         }
     }
+}
+
+/// This host's claim to its node id.
+#[derive(Debug, Default)]
+struct Claim {
+    /// It has held the lock in this run.
+    proven: bool,
+    /// Since when the record is seen to be another host's, and free.
+    foreign: Option<Instant>,
+}
+
+impl Claim {
+    /// Registers this host; or says why not, or not yet.
+    ///
+    /// A record without a lock and with none of this host's addresses is of this host as it was before its
+    /// addresses changed, or of one that this is a copy of, which has lost its session for a moment. That one gets
+    /// the grace period to come back.
+    async fn register(&mut self, agent: &Agent, session: &SessionId) -> Result<(), String> {
+        if !self.proven {
+            let node = agent.registry.node(agent.node).await;
+            let node = node.map_err(|error| in_full(&error))?;
+            let own = *agent.vteps.borrow();
+            let foreign = node.filter(|node| {
+                node.session.is_none() && !node.record.vteps.iter().any(|ip| own.contains(*ip))
+            });
+            if let Some(node) = foreign {
+                let since = *self.foreign.get_or_insert_with(Instant::now);
+                let left = agent.config.node_grace.saturating_sub(since.elapsed());
+                if !left.is_zero() {
+                    return Err(format!(
+                        "its node id {} was last used by a host with other addresses ({}), which \
+                         gets {} s more to come back; if this host's state directory is a copy of that \
+                         one's, remove node-id and session from it",
+                        agent.node,
+                        join(&node.record.vteps),
+                        left.as_secs() + 1
+                    ));
+                }
+            } else {
+                self.foreign = None;
+            }
+        }
+        let registered = agent
+            .registry
+            .register_node(agent.node, &record(agent), session)
+            .await;
+        registered.map_err(|error| in_full(&error))?;
+        self.proven = true;
+        Ok(())
+    }
+}
+
+fn join(addresses: &[IpAddr]) -> String {
+    let addresses: Vec<_> = addresses.iter().map(IpAddr::to_string).collect();
+    addresses.join(", ")
 }
 
 /// Shows why this host is not, or soon no longer, registered.

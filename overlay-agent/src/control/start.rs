@@ -16,7 +16,7 @@ use tracing::info;
 use super::agent::{Agent, State};
 use super::desired::OVERHEAD;
 use super::lock::{PinsLock, RunLock};
-use super::{catalog, follow, node_id, register};
+use super::{catalog, follow, liveness, node_id, register};
 use crate::api::server;
 use crate::config::{Config, DockerConfig, StoreChoice};
 use crate::datapath::{self, Datapath, Paths};
@@ -27,8 +27,8 @@ use crate::host::{Netlink, Owner, checks};
 use crate::metrics::{Metrics, SyncMetrics, http};
 use crate::names;
 use crate::store::embedded::EmbeddedStore;
-use crate::store::schema::{Keys, rules};
-use crate::store::{Client, Registry, StoreConfig};
+use crate::store::schema::{Keys, Schema, decode, rules};
+use crate::store::{Client, Registry, RegistryError, StoreConfig};
 
 /// `sun_path` of unix(7), less the terminating zero.
 const SOCKET_PATH_MAX: usize = 107;
@@ -96,6 +96,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
         witness: Arc::default(),
         inbox: Arc::default(),
         registered: watch::Sender::new(false),
+        buried: Notify::new(),
+        unlocked: Notify::new(),
         synced: watch::Sender::new(0),
         state: Mutex::new(state),
     });
@@ -119,6 +121,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     let api = tokio::spawn(server::serve(api, Arc::clone(&agent), stopped()));
     let prepared = Arc::new(Notify::new());
     let following = tokio::spawn(follow::run(Arc::clone(&agent), Arc::clone(&prepared)));
+    let watching = tokio::spawn(liveness::run(Arc::clone(&agent)));
     let registered = tokio::spawn(register::run(
         Arc::clone(&agent),
         prepared,
@@ -135,6 +138,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     shutdown.cancelled().await;
     info!("stopping: the data path stays as it is");
     following.abort();
+    watching.abort();
     agent.close_service().await;
     names.abort();
     // Commands that are being carried out are finished.
@@ -243,12 +247,25 @@ fn serve_embedded(config: &Config, end: CancellationToken) -> Result<SocketFile>
     Ok(file)
 }
 
-/// A store that refuses us is an error of the settings, and is told before anything is made. One
-/// that does not answer is waited for, later.
+/// A store that refuses us, or is a later version's, is an error of the settings, and is told before anything
+/// is made. One that does not answer is waited for, later.
 async fn probe(client: &Client, keys: &Keys) -> Result<()> {
-    let answer = tokio::time::timeout(PROBE, client.get(&keys.schema())).await;
+    let key = keys.schema();
+    let answer = tokio::time::timeout(PROBE, client.get(&key)).await;
     let error = match answer {
-        Ok(Ok(_)) => return Ok(()),
+        Ok(Ok(answer)) => {
+            // One that cannot be read is reported by whoever prepares the store.
+            let layout = answer.value.and_then(|pair| decode::<Schema>(&pair).ok());
+            return match layout.filter(Schema::is_newer) {
+                Some(Schema { version: found }) => Err(RegistryError::SchemaVersion {
+                    key,
+                    found,
+                    known: Schema::CURRENT.version,
+                }
+                .into()),
+                None => Ok(()),
+            };
+        }
         Ok(Err(error)) => Some(error),
         Err(_) => None,
     };

@@ -6,10 +6,10 @@ use std::net::IpAddr;
 use super::agent::{Agent, State};
 use super::desired::{network_mtu, network_overhead};
 use super::endpoints::network_name;
-use super::problem::Problem;
+use super::problem::{self, Problem};
 use super::utc::utc;
 use super::view::SHOWN;
-use crate::api::types::{NetworkStatus, Peer, Status, Store, Underlay};
+use crate::api::types::{NetworkStatus, Node, NodeState, Peer, Status, Store, Underlay};
 use crate::datapath::Tables;
 use crate::host::link::XdpHook;
 use crate::metrics::{Reading, StoreReading};
@@ -53,12 +53,21 @@ impl Agent {
             networks_total: state.view.networks.len(),
             endpoints: state.locals.len(),
             peers: peers.collect(),
+            absent: self.absent(&state),
             problems: state
                 .all_problems()
                 .iter()
                 .map(ToString::to_string)
                 .collect(),
         }
+    }
+
+    fn absent(&self, state: &State) -> Vec<Node> {
+        let nodes = state.view.nodes.iter();
+        let nodes = nodes.map(|(id, record)| self.shown_node(state, *id, record));
+        nodes
+            .filter(|node| node.state.is_some_and(|state| state != NodeState::Alive))
+            .collect()
     }
 
     fn store_status(&self) -> Store {
@@ -125,6 +134,14 @@ impl State {
         problems.map_or_else(Vec::new, |problems| problems.borrow().clone())
     }
 
+    /// An upgrade that is not finished, among the agents that are alive.
+    fn other_versions(&self) -> Option<Problem> {
+        let nodes = self.view.nodes.iter();
+        let alive = nodes.filter(|(id, _)| self.view.sessions.contains_key(id));
+        let alive = alive.map(|(_, record)| (record.version.as_str(), record.name.as_str()));
+        problem::versions(alive.filter(|(version, _)| !version.is_empty()))
+    }
+
     pub(super) fn all_problems(&self) -> Vec<Problem> {
         let bad = self.view.bad_keys().take(SHOWN).cloned();
         let bad = bad.map(Problem::BadKey);
@@ -143,6 +160,7 @@ impl State {
             .chain(troubles.map(Problem::NotFollowed))
             .chain(self.unregistered.clone())
             .chain(self.catalog.clone())
+            .chain(self.other_versions())
             .chain(self.underlay.iter().cloned())
             .chain(uncleared)
             .chain(self.of_docker())

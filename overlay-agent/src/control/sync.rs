@@ -76,6 +76,7 @@ impl Agent {
                 let settled = Settled {
                     rows: &rows,
                     nodes: &state.node_peers,
+                    dead: state.liveness.dead(),
                     problems: &state.contested,
                 };
                 alone(settled, changed)
@@ -175,6 +176,7 @@ impl Agent {
             underlay_mtu: state.underlay_mtu,
             networks: &state.view.networks,
             nodes: &state.view.nodes,
+            dead: state.liveness.dead(),
             endpoints: &state.view.endpoints,
             local: &local,
             next_hops: hops,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use overlay_common::net::Vni;
 
 use super::desired::Changed;
+use crate::store::client::SessionId;
 use crate::store::schema::{
     self, BadKey, EndpointId, EndpointPath, EndpointRecord, Keys, NetworkRecord, NodeId, NodeRecord,
 };
@@ -29,6 +30,8 @@ pub struct View {
     /// By name.
     pub networks: BTreeMap<String, NetworkRecord>,
     pub nodes: BTreeMap<NodeId, NodeRecord>,
+    /// The live sessions of the nodes' agents.
+    pub sessions: BTreeMap<NodeId, SessionId>,
     /// Of this node, and of the networks that are known.
     pub endpoints: BTreeMap<EndpointPath, EndpointRecord>,
     /// Networks whose endpoints have been read.
@@ -86,6 +89,10 @@ impl View {
         let items = listing.items.into_iter();
         let new = items.map(|item| (item.id, item.record)).collect();
         let key = |id: &NodeId| keys.node(*id);
+        // Also of a node whose record cannot be read.
+        let session =
+            |pair: &KvPair| Some((keys.parse_node(&pair.key).ok()?, pair.session.clone()?));
+        self.sessions = pairs.iter().filter_map(session).collect();
         self.nodes = kept(new, &mut self.nodes, &listing.bad, key);
         self.finish(NODES, listing.bad);
     }

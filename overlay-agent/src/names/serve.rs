@@ -157,9 +157,8 @@ fn cached(agent: Arc<Agent>) -> impl Fn(u32) -> Arc<Names> + Send + Sync {
                 Arc::clone(names)
             }
             Some(_) | None => {
-                let names = agent.known(|askers, networks, endpoints| {
-                    Names::of(askers, networks, endpoints.iter())
-                });
+                let names = agent
+                    .known(|askers, networks, endpoints| Names::of(askers, networks, endpoints));
                 let names = Arc::new(names);
                 *known = Some((synced, Instant::now(), Arc::clone(&names)));
                 names

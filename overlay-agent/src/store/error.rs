@@ -80,6 +80,11 @@ pub enum StoreError {
          wrong, the store was emptied or set back, or the token lost its rights"
     )]
     Incomplete { prefix: String, missing: String },
+    /// The store is a later version's.
+    #[error(
+        "`{key}` says layout version {found}, and this agent knows up to {known}: use an agent of a later version"
+    )]
+    Layout { key: String, found: u32, known: u32 },
 }
 
 /// One operation of a refused transaction.
@@ -159,7 +164,7 @@ impl StoreError {
             Self::Conflict { .. } => ErrorKind::Conflict,
             Self::TooLarge { .. } => ErrorKind::TooLarge,
             Self::Server { .. } => ErrorKind::Server,
-            Self::Refused { .. } => ErrorKind::Refused,
+            Self::Refused { .. } | Self::Layout { .. } => ErrorKind::Refused,
             Self::Decode { .. } => ErrorKind::Decode,
             Self::Incomplete { .. } => ErrorKind::Incomplete,
         }

@@ -45,7 +45,7 @@ impl Registry {
     /// Prepares the store: the folders' own keys, then the sentinel. Writes nothing that is there.
     ///
     /// # Errors
-    /// When the store's layout is another version's.
+    /// When the store's layout is a later version's.
     pub async fn init(&self) -> Result<(), RegistryError> {
         let mut attempts = Attempts::new();
         loop {
@@ -56,13 +56,13 @@ impl Registry {
         }
     }
 
-    /// Refuses a store whose layout is another version's. `false` for one without any.
+    /// Refuses a store whose layout is a later version's. `false` for one without any.
     pub async fn check_layout(&self) -> Result<bool, RegistryError> {
         let Some(pair) = self.client.get(&self.keys.schema()).await?.value else {
             return Ok(false);
         };
         let found: Schema = schema::decode(&pair)?;
-        if found == Schema::CURRENT {
+        if !found.is_newer() {
             return Ok(true);
         }
         Err(RegistryError::SchemaVersion {

@@ -20,6 +20,6 @@ pub use network::{
 };
 pub use records::{
     AddressRecord, EndpointRecord, Extra, GATEWAY_HOLDER, Hint, NodeRecord, Owner, RESERVED_HOLDER,
-    Revision, Schema, encode,
+    Revision, Schema, encode, keep_extra, unix_now,
 };
 pub use rules::RuleError;

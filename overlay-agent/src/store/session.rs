@@ -1,8 +1,9 @@
 //! Keeping a session alive.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use super::backoff::Backoff;
@@ -16,6 +17,7 @@ pub struct Session {
     client: Client,
     current: watch::Receiver<Option<SessionId>>,
     refused: watch::Receiver<Option<String>>,
+    doubt: Arc<Notify>,
     task: JoinHandle<()>,
 }
 
@@ -25,15 +27,18 @@ impl Session {
     pub fn spawn(client: Client, name: String, ttl: Duration, resume: Option<SessionId>) -> Self {
         let (sender, current) = watch::channel(None);
         let (refuse, refused) = watch::channel(None);
+        let doubt = Arc::new(Notify::new());
         let told = Told {
             current: sender,
             refused: refuse,
+            doubt: Arc::clone(&doubt),
         };
         let task = tokio::spawn(keep(client.clone(), name, ttl, resume, told));
         Self {
             client,
             current,
             refused,
+            doubt,
             task,
         }
     }
@@ -55,6 +60,11 @@ impl Session {
         self.refused.clone()
     }
 
+    /// Asks the store whether it still has the session, now instead of in half its time to live.
+    pub fn doubt(&self) {
+        self.doubt.notify_one();
+    }
+
     /// Stops renewing and ends the session in the store.
     pub async fn end(self) -> Result<(), StoreError> {
         self.task.abort();
@@ -71,10 +81,11 @@ impl Drop for Session {
     }
 }
 
-/// Whom to tell.
+/// Whom to tell, and who may be in a hurry.
 struct Told {
     current: watch::Sender<Option<SessionId>>,
     refused: watch::Sender<Option<String>>,
+    doubt: Arc<Notify>,
 }
 
 async fn keep(client: Client, name: String, ttl: Duration, resume: Option<SessionId>, told: Told) {
@@ -94,7 +105,10 @@ async fn keep(client: Client, name: String, ttl: Duration, resume: Option<Sessio
                 set(&told.current, Some(id.clone()));
                 held = Some(id);
                 backoff.reset();
-                tokio::time::sleep(ttl / 2).await;
+                tokio::select! {
+                    () = tokio::time::sleep(ttl / 2) => {}
+                    () = told.doubt.notified() => {}
+                }
             }
             Ok(None) => {
                 if let Some(id) = held.take() {

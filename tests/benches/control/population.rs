@@ -186,7 +186,9 @@ fn node(number: u32) -> (NodeId, NodeRecord) {
         vteps: vec![vtep.into()],
         port: 4789,
         version: String::new(),
+        schema: 0,
         agent: false,
+        stopped: None,
         extra: Extra::new(),
     };
     (NodeId::of_name(&name), record)

@@ -27,7 +27,9 @@ pub(super) fn record(name: &str, vtep: &str) -> NodeRecord {
         vteps: vec![vtep.parse().unwrap()],
         port: 4789,
         version: "1".to_owned(),
+        schema: 1,
         agent: true,
+        stopped: None,
         extra: Extra::new(),
     }
 }

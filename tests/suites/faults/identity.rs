@@ -6,12 +6,14 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::Signal;
 use tests::consul::Consul;
 use tests::http;
 use tests::traffic::ping::Pinging;
 use tests::wait::until;
 
 use super::INTERVAL;
+use super::liveness::end_session;
 use crate::support::{CONVERGE, Store, StoreKind, World, reachable};
 
 fn problems(world: &World, host: usize) -> Result<String> {
@@ -79,6 +81,31 @@ fn a_copied_state_directory_is_refused() -> Result<()> {
         "{listed}"
     );
     ensure!(one.netns.ip(&["-o", "link"])?.contains("eth0"));
+
+    // Nor while the first has lost its lock for a moment.
+    world.host_mut(2).agent()?.stop(Duration::from_secs(10))?;
+    world.host_mut(1).agent()?.signal(Signal::SIGSTOP)?;
+    end_session(&world, 1)?;
+    world.host_mut(2).start_agent(&url)?;
+    until(CONVERGE, || {
+        let problems = problems(&world, 2)?;
+        ensure!(
+            problems.contains("was last used by a host with other addresses"),
+            "{problems}"
+        );
+        Ok(())
+    })?;
+    world.host_mut(1).agent()?.signal(Signal::SIGCONT)?;
+    until(CONVERGE, || {
+        let problems = problems(&world, 2)?;
+        ensure!(
+            problems.contains("another agent runs with this node id"),
+            "{problems}"
+        );
+        Ok(())
+    })?;
+    ensure!(node(&world, 1)? == before, "{}", node(&world, 1)?);
+    ensure!(problems(&world, 1)? == "[]", "{}", problems(&world, 1)?);
     Ok(())
 }
 

@@ -402,7 +402,7 @@ fn networks_endpoints_and_nodes() -> Result<()> {
         (
             "node add switch --vtep 192.0.2.51",
             1,
-            &["`switch` exists already", "node rm"],
+            &["`switch` exists already", "node forget"],
         ),
         (
             "node add other --vtep 192.0.2.50",
@@ -415,15 +415,15 @@ fn networks_endpoints_and_nodes() -> Result<()> {
             &["192.0.2.1 is this host's own address"],
         ),
         (
-            "node rm nobody",
+            "node forget nobody",
             1,
-            &["cannot remove node nobody", "no node `nobody`", "node ls"],
+            &["cannot forget node nobody", "no node `nobody`", "node ls"],
         ),
         (
             "node rm host2",
             1,
             &[
-                "cannot remove node host2",
+                "cannot forget node host2",
                 "has a running agent",
                 "stop it first",
             ],

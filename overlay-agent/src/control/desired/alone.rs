@@ -1,7 +1,7 @@
 //! The rows of one endpoint of another host, where its change concerns no others: on a large network most
 //! changes are such, and to work everything out anew takes longer than all the rest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use overlay_common::layout::{
@@ -27,6 +27,8 @@ pub struct Settled<'a> {
     pub rows: &'a Rows,
     /// The index of each node that can be reached.
     pub nodes: &'a BTreeMap<NodeId, PeerIndex>,
+    /// As it was when the rows were made.
+    pub dead: &'a BTreeSet<NodeId>,
     pub problems: &'a [Problem],
 }
 
@@ -36,6 +38,7 @@ pub fn alone(settled: Settled<'_>, changed: &Changed) -> Option<Vec<Change>> {
     let Settled {
         rows,
         nodes,
+        dead,
         problems,
     } = settled;
     let net = changed.path.net;
@@ -43,6 +46,9 @@ pub fn alone(settled: Settled<'_>, changed: &Changed) -> Option<Vec<Change>> {
     let Some(network) = rows.vnis.get(&vni) else {
         return Some(Vec::new());
     };
+    if dead.contains(&changed.path.node) {
+        return Some(Vec::new());
+    }
     let peer = *nodes.get(&changed.path.node)?;
     let stats = *rows.stats_index.get(&StatsKey { vni, peer })?;
     let floods = FloodMode::from_number(network.flood) != FloodMode::Drop;

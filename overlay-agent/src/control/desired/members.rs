@@ -123,7 +123,8 @@ fn remote<'a>(
 ) -> impl Iterator<Item = Member<'a>> + use<'a> {
     let mut members = Vec::new();
     for (path, record) in world.endpoints {
-        if path.node == world.node || !vnis.contains_key(&path.net.get()) {
+        let is_others = path.node != world.node && !world.dead.contains(&path.node);
+        if !is_others || !vnis.contains_key(&path.net.get()) {
             continue;
         }
         let Some(peer) = peers.index(path.node) else {

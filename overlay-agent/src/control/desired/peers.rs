@@ -27,7 +27,7 @@ impl Peers {
         let mut peers = Self::default();
         let mut free = FreeIndexes::new(current);
         for (&id, node) in world.nodes {
-            if id == world.node {
+            if id == world.node || world.dead.contains(&id) {
                 continue;
             }
             let own = |ip: &&IpAddr| world.vteps.contains(**ip);

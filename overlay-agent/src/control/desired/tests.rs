@@ -20,6 +20,7 @@ struct Fixture {
     outer: Outer,
     networks: BTreeMap<String, NetworkRecord>,
     nodes: BTreeMap<NodeId, NodeRecord>,
+    dead: BTreeSet<NodeId>,
     endpoints: BTreeMap<EndpointPath, EndpointRecord>,
     local: BTreeMap<EndpointId, Local>,
     next_hops: BTreeMap<IpAddr, NextHop>,
@@ -36,6 +37,7 @@ impl Default for Fixture {
             },
             networks: BTreeMap::new(),
             nodes: BTreeMap::new(),
+            dead: BTreeSet::new(),
             endpoints: BTreeMap::new(),
             local: BTreeMap::new(),
             next_hops: BTreeMap::new(),
@@ -128,6 +130,7 @@ impl Fixture {
                 underlay_mtu: 1500,
                 networks: &self.networks,
                 nodes: &self.nodes,
+                dead: &self.dead,
                 endpoints: &self.endpoints,
                 local: &self.local,
                 next_hops: &self.next_hops,
@@ -597,6 +600,35 @@ fn an_index_that_anything_refers_to_is_not_given_away() {
     }
 }
 
+/// In the place of nothing at all: no tunnel, no address, no copies of what is flooded, and no problem.
+#[test]
+fn a_dead_node_is_as_if_it_were_not_there() {
+    let mut fixture = Fixture::two_hosts();
+    fixture.networks.get_mut("blue").unwrap().flood = FloodMode::Replicate;
+    fixture.node("n3", 3);
+    fixture.remote("n3", 42, "c", 12);
+    // It has moved, and its old host has not told.
+    fixture.remote("n2", 42, "d", 12);
+    fixture.next_hop(3);
+    let before = fixture.desired(&Rows::default());
+    assert_eq!((before.nodes.len(), before.problems.len()), (2, 1));
+
+    let mut without = fixture.clone();
+    let dead = NodeId::of_name("n2");
+    without.nodes.remove(&dead);
+    without.endpoints.retain(|path, _| path.node != dead);
+    fixture.dead.insert(dead);
+    let after = fixture.desired(&before.rows);
+    assert_eq!(after, without.desired(&before.rows));
+    assert_eq!((after.nodes.len(), after.problems.len()), (1, 0));
+
+    // Its return brings everything back.
+    fixture.dead.clear();
+    let back = fixture.desired(&after.rows);
+    assert_eq!(back.rows.neighbors, before.rows.neighbors);
+    assert_eq!(back.rows.peers.len(), 2);
+}
+
 proptest! {
     /// Whatever the store says, the rows hang together, and a second look changes nothing.
     #[test]
@@ -638,6 +670,7 @@ fn most_changes_are_alone() {
     let known = Settled {
         rows: &settled.rows,
         nodes: &settled.nodes,
+        dead: &BTreeSet::new(),
         problems: &settled.problems,
     };
     fixture.remote("n2", 42, "c", 12);
@@ -692,6 +725,7 @@ proptest! {
         remote in proptest::collection::vec(someone(), 0..6),
         changes in proptest::collection::vec((someone(), any::<bool>()), 1..12),
         floods in any::<bool>(),
+        dead in proptest::collection::btree_set("n[2-4]", 0..3),
     ) {
         let mut fixture = Fixture::default();
         fixture.network("one", 1);
@@ -705,6 +739,7 @@ proptest! {
         for (node, number, id, host, mac_of) in &remote {
             fixture.remote_with(node, *number, id, *host, *mac_of);
         }
+        fixture.dead = dead.iter().map(|id| NodeId::of_name(id)).collect();
         fixture.local("x", 1, 20);
         fixture.local("y", 2, 21);
         let mut settled = fixture.desired(&Rows::default());
@@ -723,6 +758,7 @@ proptest! {
             let known = Settled {
                 rows: &settled.rows,
                 nodes: &settled.nodes,
+                dead: &fixture.dead,
                 problems: &settled.problems,
             };
             let anew = fixture.desired(&settled.rows);

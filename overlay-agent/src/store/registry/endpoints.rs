@@ -8,7 +8,7 @@ use crate::store::client::TxnOp;
 use crate::store::error::StoreError;
 use crate::store::schema::{
     self, AddressRecord, Endpoint, EndpointPath, EndpointRecord, Hint, Keys, Listing, NodeId,
-    Owner, Revision, bucket, encode, rules,
+    Owner, Revision, bucket, encode, keep_extra, rules,
 };
 
 /// Which endpoints to list; without a field, all.
@@ -39,13 +39,18 @@ impl Registry {
         Ok(listing)
     }
 
-    /// Where all endpoints are. Keys that are none's are left out.
-    pub async fn endpoint_paths(&self) -> Result<Vec<EndpointPath>, StoreError> {
-        let keys = self.client.keys(&self.keys.endpoints()).await?.value;
+    /// Where endpoints are. Keys that are none's are left out.
+    pub async fn endpoint_paths(
+        &self,
+        filter: EndpointFilter,
+    ) -> Result<Vec<EndpointPath>, StoreError> {
+        let keys = self.client.keys(&filter.folder(&self.keys)).await?.value;
         let paths = keys
             .iter()
             .filter_map(|key| self.keys.parse_endpoint(key).ok());
-        Ok(paths.collect())
+        Ok(paths
+            .filter(|path| filter.net.is_none_or(|net| path.net == net))
+            .collect())
     }
 
     /// Publishes an endpoint. Doing so again with the same record changes nothing.
@@ -158,14 +163,16 @@ impl Registry {
             return Ok(false);
         };
         let published: EndpointRecord = schema::decode(pair)?;
-        if published == *record {
+        let mut record = record.clone();
+        keep_extra(&mut record.extra, &published.extra);
+        if published == record {
             return Ok(true);
         }
         if (published.ip4, published.ip6) != (record.ip4, record.ip6) {
             return Err(RegistryError::EndpointExists(path.clone()));
         }
         let before = revision_of(&found, &revision)?;
-        let mut ops = vec![TxnOp::cas(&own, &encode(record), pair.modify_index)];
+        let mut ops = vec![TxnOp::cas(&own, &encode(&record), pair.modify_index)];
         ops.extend(self.announce(path, &found, before, before.endpoints));
         self.client.txn(&action, &ops).await?;
         Ok(true)
@@ -232,8 +239,9 @@ impl Registry {
             rev: after.rev,
         };
         let index = found.index(&key);
+        let value = after.encode_over(found.get(&key).map(|pair| &*pair.value));
         [
-            TxnOp::cas(key, &encode(&after), index),
+            TxnOp::cas(key, &value, index),
             TxnOp::set(self.keys.hint(path.net, bucket(path.node)), &hint.encode()),
         ]
     }

@@ -17,7 +17,9 @@ pub enum RegistryError {
     Rule(#[from] RuleError),
     #[error("the store holds something unusable at {0}; correct that key there, or delete it")]
     Corrupt(BadKey),
-    #[error("`{key}` says layout version {found}, this agent knows {known}: use a matching agent")]
+    #[error(
+        "`{key}` says layout version {found}, and this agent knows up to {known}: use an agent of a later version"
+    )]
     SchemaVersion { key: String, found: u32, known: u32 },
 
     #[error("the network `{0}` exists already: choose another name, or use it: it is on all hosts")]
@@ -51,7 +53,7 @@ pub enum RegistryError {
     AmbiguousNode { name: String, ids: Vec<NodeId> },
     #[error(
         "a node named `{name}` exists already ({id}): choose another name, or remove that one \
-         with `overlay-agent node rm {id}`"
+         with `overlay-agent node forget {id}`"
     )]
     NodeExists { name: String, id: NodeId },
     #[error("{vtep} is the VTEP of the node `{by}` already: `overlay-agent node ls` lists them")]

@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use super::{Registry, RegistryError};
 use crate::store::backoff::Attempts;
-use crate::store::client::{MAX_TXN_OPS, SessionId, TxnOp};
+use crate::store::client::{KvPair, MAX_TXN_OPS, SessionId, TxnOp};
 use crate::store::error::StoreError;
 use crate::store::schema::{
-    self, AddressRecord, Extra, Listing, Node, NodeId, NodeRecord, encode, rules,
+    self, AddressRecord, Extra, Listing, Node, NodeId, NodeRecord, encode, keep_extra, rules,
 };
 
 impl Registry {
@@ -24,7 +24,8 @@ impl Registry {
     }
 
     /// Writes this host's record and takes, or keeps, its lock. Idempotent; to be called for each
-    /// new session and each change of the record.
+    /// new session and each change of the record. What a later version has written beside the fields that are
+    /// known here stays.
     ///
     /// # Errors
     /// When another session holds the lock, or `session` ended.
@@ -35,29 +36,48 @@ impl Registry {
         session: &SessionId,
     ) -> Result<(), RegistryError> {
         rules::check_node(record)?;
-        let key = self.keys.node(id);
-        let action = format!("register the node `{}`", record.name);
-        // A plain write to a locked key succeeds; only taking the lock is refused to others.
-        let lock = TxnOp::lock(&key, &encode(record), session.clone());
         let mut attempts = Attempts::new();
         loop {
-            let ops = std::slice::from_ref(&lock);
-            let Err(error) = self.client.txn(&action, ops).await else {
-                return Ok(());
-            };
-            if error.is_conflict() {
-                let holder = self
-                    .client
-                    .get(&key)
-                    .await?
-                    .value
-                    .and_then(|pair| pair.session);
-                return Err(match holder {
-                    Some(by) if by != *session => RegistryError::NodeLocked { id, by },
-                    Some(_) | None => RegistryError::SessionLost(session.clone()),
-                });
+            match self.try_register(id, record, session).await {
+                Err(RegistryError::Store(error)) => attempts.after(error).await?,
+                result => return result,
             }
-            attempts.after(error).await?;
+        }
+    }
+
+    async fn try_register(
+        &self,
+        id: NodeId,
+        record: &NodeRecord,
+        session: &SessionId,
+    ) -> Result<(), RegistryError> {
+        let key = self.keys.node(id);
+        let action = format!("register the node `{}`", record.name);
+        let before = self.client.get(&key).await?.value;
+        let mut record = record.clone();
+        // A record that cannot be read has nothing to keep.
+        if let Some(Ok(before)) = before.as_ref().map(schema::decode::<NodeRecord>) {
+            keep_extra(&mut record.extra, &before.extra);
+        }
+        let condition = match &before {
+            Some(pair) => TxnOp::check_index(&key, pair.modify_index),
+            None => TxnOp::check_not_exists(&key),
+        };
+        // A plain write to a locked key succeeds; only taking the lock is refused to others.
+        let lock = TxnOp::lock(&key, &encode(&record), session.clone());
+        let Err(error) = self.client.txn(&action, &[condition, lock]).await else {
+            return Ok(());
+        };
+        if !error.is_conflict() {
+            return Err(error.into());
+        }
+        let now = self.client.get(&key).await?.value;
+        let index = |pair: &Option<KvPair>| pair.as_ref().map(|pair| pair.modify_index);
+        match now.as_ref().and_then(|pair| pair.session.clone()) {
+            Some(by) if by != *session => Err(RegistryError::NodeLocked { id, by }),
+            // Somebody has changed the record meanwhile.
+            _ if index(&now) != index(&before) => Err(error.into()),
+            Some(_) | None => Err(RegistryError::SessionLost(session.clone())),
         }
     }
 
@@ -76,7 +96,9 @@ impl Registry {
             vteps: vec![vtep],
             port,
             version: String::new(),
+            schema: 0,
             agent: false,
+            stopped: None,
             extra: Extra::new(),
         };
         rules::check_node(&record)?;

@@ -22,6 +22,11 @@ pub struct Schema {
 impl Schema {
     /// The layout that this crate reads and writes.
     pub const CURRENT: Self = Self { version: 1 };
+
+    /// Whether records may be what this crate does not understand. Those of an earlier layout it does.
+    pub const fn is_newer(&self) -> bool {
+        self.version > Self::CURRENT.version
+    }
 }
 
 /// `nodes/<node>`.
@@ -35,11 +40,23 @@ pub struct NodeRecord {
     /// Of the agent; empty without one.
     #[serde(default)]
     pub version: String,
+    /// The newest layout of the store that the agent knows; 0 without an agent, and of an early one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub schema: u32,
     /// `false` for a node that was added by hand.
     #[serde(default)]
     pub agent: bool,
+    /// When the agent was stopped in an orderly way, so that its data path goes on without it. Unix time in
+    /// seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<u64>,
     #[serde(flatten)]
     pub extra: Extra,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// `endpoints/<node>/<net>/<endpoint>`.
@@ -101,6 +118,8 @@ pub struct AddressRecord {
     pub nonce: Nonce,
     /// Unix time in seconds.
     pub since: u64,
+    #[serde(flatten)]
+    pub extra: Extra,
 }
 
 impl AddressRecord {
@@ -120,6 +139,7 @@ impl AddressRecord {
             node: NodeId::new(0),
             nonce: Nonce::random(),
             since: unix_now(),
+            extra: Extra::new(),
         }
     }
 
@@ -130,6 +150,7 @@ impl AddressRecord {
             node: owner.node,
             nonce: Nonce::random(),
             since: unix_now(),
+            extra: Extra::new(),
         }
     }
 
@@ -139,7 +160,7 @@ impl AddressRecord {
 }
 
 /// Seconds since 1970; 0 on a clock before it.
-fn unix_now() -> u64 {
+pub fn unix_now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |age| age.as_secs())
@@ -159,6 +180,18 @@ pub struct Revision {
     /// Never repeats: Consul wakes nobody when an identical value is written.
     pub rev: u64,
     pub endpoints: u64,
+}
+
+impl Revision {
+    /// The value to store in the place of another one, whose unknown fields are kept. There are many
+    /// revisions in memory, so they have no room for these.
+    pub fn encode_over(self, before: Option<&[u8]>) -> Vec<u8> {
+        let before = before.and_then(|value| serde_json::from_slice(value).ok());
+        let mut fields: Extra = before.unwrap_or_default();
+        fields.insert("rev".to_owned(), self.rev.into());
+        fields.insert("endpoints".to_owned(), self.endpoints.into());
+        encode(&fields)
+    }
 }
 
 /// `index/<net>/b/<bucket>`: which endpoint changed last. A hint, not data: whoever may write it
@@ -189,6 +222,13 @@ impl Hint {
             rev: parts.next()?.parse().ok()?,
         };
         parts.next().is_none().then_some(hint)
+    }
+}
+
+/// Adds to `extra` what another version has written beside the fields that are known here.
+pub fn keep_extra(extra: &mut Extra, before: &Extra) {
+    for (field, value) in before {
+        extra.entry(field.as_str()).or_insert_with(|| value.clone());
     }
 }
 

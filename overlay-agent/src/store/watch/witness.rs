@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 use crate::store::client::{Client, TxnOp};
 use crate::store::error::StoreError;
-use crate::store::schema::{EndpointPath, Keys, NodeId};
+use crate::store::schema::{self, EndpointPath, Keys, NodeId, Schema};
 
 /// This host's own part of the store. A token that lost its rights, an emptied store and one set
 /// back to an old backup all look like deletions; but they do not show what this host has written.
@@ -48,7 +48,7 @@ impl Witness {
     ///
     /// # Errors
     /// [`StoreError::Incomplete`] when one of them is missing. Of the endpoints one is enough: an
-    /// administrator may have deleted the others.
+    /// administrator may have deleted the others. [`StoreError::Layout`] when the store is a later version's.
     pub(super) async fn check(
         &self,
         client: &Client,
@@ -66,6 +66,18 @@ impl Witness {
         let wanted = std::iter::once(&sentinel).chain(&node).chain(&folder);
         let ops: Vec<_> = wanted.map(|key| TxnOp::get_tree(key.as_str())).collect();
         let found = client.txn("read what is this host's own", &ops).await?;
+        let layout = found.iter().find(|pair| pair.key == sentinel);
+        // One that cannot be read is there all the same.
+        let layout = layout.and_then(|pair| schema::decode::<Schema>(pair).ok());
+        if let Some(layout) = layout.filter(Schema::is_newer) {
+            let error = StoreError::Layout {
+                key: sentinel,
+                found: layout.version,
+                known: Schema::CURRENT.version,
+            };
+            client.health().failure(&error);
+            return Err(error);
+        }
         let found: BTreeSet<_> = found.into_iter().map(|pair| pair.key).collect();
 
         let missing = if !found.contains(&sentinel) {
