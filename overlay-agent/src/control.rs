@@ -1,5 +1,6 @@
 //! From what the store says to what the data path does.
 
+mod addresses;
 mod admin;
 pub mod agent;
 pub mod desired;
@@ -13,6 +14,7 @@ pub mod node_id;
 pub mod plan;
 pub mod problem;
 mod register;
+mod released;
 pub mod start;
 mod status;
 mod sync;

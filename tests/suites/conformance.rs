@@ -20,6 +20,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use overlay_agent::ipam::Allocator;
 use overlay_agent::store::client::TxnOp;
 use overlay_agent::store::schema::Keys;
 use overlay_agent::store::{Client, Registry, StoreConfig, StoreError};
@@ -36,6 +37,7 @@ struct Place {
     client: Client,
     keys: Keys,
     registry: Registry,
+    ipam: Allocator,
 }
 
 impl Place {
@@ -48,9 +50,11 @@ impl Place {
         let config = StoreConfig::from_parts(Some(url), |_| None)?.with_prefix(prefix)?;
         let client = Client::new(&config)?;
         let keys = Keys::new(&config.prefix);
+        let registry = Registry::new(client.clone(), keys.clone());
         Ok(Self {
             url: url.to_owned(),
-            registry: Registry::new(client.clone(), keys.clone()),
+            ipam: Allocator::new(&registry),
+            registry,
             client,
             keys,
             config,

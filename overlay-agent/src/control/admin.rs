@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use overlay_common::net::Vni;
 
 use super::agent::{Agent, State};
@@ -14,6 +15,10 @@ use crate::store::schema::{FloodMode, NetworkRecord, NodeId, NodeRecord, gateway
 
 impl Agent {
     pub async fn create_network(&self, request: NetworkRequest) -> Result<Network, AgentError> {
+        let avoid = match request.subnets.is_empty() {
+            true => self.taken_out_there().await?,
+            false => Vec::new(),
+        };
         let new = NewNetwork {
             name: request.name,
             vni: request.vni,
@@ -25,6 +30,8 @@ impl Agent {
             internal: request.internal,
             vlan: request.vlan,
             ranges: request.ranges,
+            exclude: request.exclude,
+            avoid,
             reserved: Vec::new(),
             reservation: None,
         };
@@ -38,6 +45,16 @@ impl Agent {
             &made.record,
             &counts,
         ))
+    }
+
+    /// What a subnet that nobody named has to keep clear of, besides other networks: where this host has routes
+    /// to, and where the hosts are.
+    pub(crate) async fn taken_out_there(&self) -> Result<Vec<IpNet>, AgentError> {
+        let mut taken = self.host_routes().await?;
+        let state = self.state();
+        let vteps = state.view.nodes.values().flat_map(|node| &node.vteps);
+        taken.extend(vteps.map(|vtep| IpNet::from(*vtep)));
+        Ok(taken)
     }
 
     /// Waits until a network that was put into the store has come back.
@@ -192,6 +209,7 @@ fn shown_network(
         internal: record.options.internal,
         vlan: record.options.vlan,
         ranges: record.options.ranges.clone(),
+        exclude: record.options.exclude.clone(),
         endpoints: endpoints.get(&record.vni).copied().unwrap_or(0),
     }
 }

@@ -14,6 +14,7 @@ use super::desired::PeerEnd;
 use super::error::AgentError;
 use super::interest::Inbox;
 use super::problem::Problem;
+use super::released::Released;
 use super::view::View;
 use crate::config::Config;
 use crate::datapath::Datapath;
@@ -22,6 +23,7 @@ use crate::host::netlink::NetlinkError;
 use crate::host::nexthop::NextHopWatcher;
 use crate::host::underlay::{UnderlayWatcher, Vteps};
 use crate::host::{Netlink, Owner};
+use crate::ipam::Allocator;
 use crate::metrics::SyncMetrics;
 use crate::store::schema::{
     EndpointId, EndpointPath, EndpointRecord, Network, NetworkRecord, NodeId,
@@ -44,6 +46,9 @@ pub struct Agent {
     pub(super) vteps: watch::Sender<Vteps>,
     pub(super) underlay_watcher: UnderlayWatcher,
     pub registry: Registry,
+    pub(crate) ipam: Allocator,
+    /// Addresses that endpoints of this host had.
+    pub(super) released: Released,
     pub(super) netlink: Netlink,
     pub(super) owner: Owner,
     pub(super) hops: NextHopWatcher,

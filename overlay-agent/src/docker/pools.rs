@@ -13,7 +13,7 @@ impl Docker {
     pub(super) async fn free_subnet(&self) -> Result<IpNet, DockerError> {
         self.agent.require_synced()?;
         let mut taken = self.agent.subnets();
-        taken.extend(self.agent.host_routes().await?);
+        taken.extend(self.agent.taken_out_there().await?);
         // Chosen and marked in one step. From anywhere: other hosts choose at the same moment.
         let mut making = self.making();
         taken.extend(making.subnets());

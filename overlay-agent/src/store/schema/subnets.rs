@@ -23,6 +23,26 @@ pub fn overlap(a: &IpNet, b: &IpNet) -> bool {
     a.contains(b) || b.contains(a)
 }
 
+/// What is left of `whole` without these, in order.
+pub fn without(whole: IpNet, excluded: &[IpNet]) -> Vec<IpNet> {
+    if excluded.iter().any(|part| part.contains(&whole)) {
+        return Vec::new();
+    }
+    if !excluded.iter().any(|part| whole.contains(part)) {
+        return vec![whole];
+    }
+    // Some part is smaller, so there are two halves.
+    let halves = whole.subnets(whole.prefix_len() + 1);
+    let halves = halves.into_iter().flatten();
+    halves.flat_map(|half| without(half, excluded)).collect()
+}
+
+/// How many addresses a subnet has.
+pub fn size(subnet: &IpNet) -> u128 {
+    let bits = u32::from(subnet.max_prefix_len() - subnet.prefix_len());
+    1u128.checked_shl(bits).unwrap_or(u128::MAX)
+}
+
 pub fn edge(subnet: &IpNet, ip: IpAddr) -> Option<Edge> {
     if ip == subnet.network() {
         return Some(Edge::First);
@@ -55,4 +75,36 @@ pub fn free_from(start: u32, taken: &[IpNet]) -> Option<IpNet> {
         let free = taken.iter().all(|other| !overlap(other, &candidate));
         free.then_some(candidate)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn left(whole: &str, excluded: &[&str]) -> Vec<String> {
+        let excluded: Vec<IpNet> = excluded.iter().map(|net| net.parse().unwrap()).collect();
+        let left = without(whole.parse().unwrap(), &excluded);
+        left.iter().map(IpNet::to_string).collect()
+    }
+
+    #[test]
+    fn what_is_left_of_a_subnet() {
+        assert_eq!(left("10.0.0.0/16", &[]), ["10.0.0.0/16"]);
+        assert_eq!(left("10.0.0.0/16", &["10.1.0.0/16"]), ["10.0.0.0/16"]);
+        assert!(left("10.0.0.0/16", &["10.0.0.0/8"]).is_empty());
+        assert_eq!(
+            left("10.0.0.0/30", &["10.0.0.1/32"]),
+            ["10.0.0.0/32", "10.0.0.2/31"]
+        );
+        assert_eq!(left("fd00::/64", &["fd00::/65"]), ["fd00::8000:0:0:0/65"]);
+        assert!(left("10.0.0.0/31", &["10.0.0.0/32", "10.0.0.1/32"]).is_empty());
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(size(&"10.0.0.0/24".parse().unwrap()), 256);
+        assert_eq!(size(&"10.0.0.1/32".parse().unwrap()), 1);
+        assert_eq!(size(&"fd00::/32".parse().unwrap()), 1 << 96);
+        assert_eq!(size(&"::/0".parse().unwrap()), u128::MAX);
+    }
 }
