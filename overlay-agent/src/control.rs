@@ -7,6 +7,7 @@ pub mod desired;
 pub mod endpoints;
 pub mod error;
 mod follow;
+mod free;
 mod interest;
 pub mod lock;
 pub mod names;

@@ -13,6 +13,7 @@ mod model;
 mod pool;
 mod release;
 mod store;
+mod trend;
 mod usage;
 
 use std::net::IpAddr;
@@ -22,6 +23,7 @@ pub use error::IpamError;
 pub use pool::{Family, Pool};
 pub use release::Cooling;
 pub use store::AddressStore;
+pub use trend::Trend;
 pub use usage::{Usage, Users};
 
 use crate::store::schema::Nonce;

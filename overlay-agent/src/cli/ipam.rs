@@ -59,7 +59,6 @@ impl Asked {
             .collect()
     }
 
-    #[expect(clippy::ptr_arg, reason = "what `Format::print` takes has a size")]
     fn print(&self, addresses: &Vec<Address>) -> Result<()> {
         self.format.print(addresses, |addresses| {
             let header = [

@@ -23,7 +23,7 @@ use crate::host::netlink::NetlinkError;
 use crate::host::nexthop::NextHopWatcher;
 use crate::host::underlay::{UnderlayWatcher, Vteps};
 use crate::host::{Netlink, Owner};
-use crate::ipam::Allocator;
+use crate::ipam::{Allocator, Family, Trend};
 use crate::metrics::SyncMetrics;
 use crate::store::schema::{
     EndpointId, EndpointPath, EndpointRecord, Network, NetworkRecord, NodeId,
@@ -97,6 +97,8 @@ pub(super) struct State {
     pub(super) unregistered: Option<Problem>,
     /// By VNI: what was counted with peers that are gone.
     pub(super) retired: BTreeMap<u32, PathStats>,
+    /// How the free addresses of the networks that are followed get fewer.
+    pub(super) trends: BTreeMap<(Vni, Family), Trend>,
     /// Largest IP packet of the underlay device in bytes.
     pub(super) underlay_mtu: u16,
     /// Largest IP packet in bytes that the underlay takes to every peer.

@@ -189,7 +189,7 @@ impl Pool {
     }
 
     /// How many addresses of a family endpoints that name none may get, when these are taken.
-    pub fn left(&self, family: Family, taken: &BTreeSet<IpAddr>) -> u128 {
+    pub fn left(&self, family: Family, taken: &[IpAddr]) -> u128 {
         let of_family = |range: &&IpNet| Family::of(range.addr()) == family;
         let ranges = self.ranges.iter().filter(of_family);
         let parts: Vec<_> = ranges
@@ -202,13 +202,15 @@ impl Pool {
                 .filter(|ip| subnets::edge(subnet, *ip).is_some())
         });
         let never = edges.chain(self.gateways.iter().chain(&self.allowed).copied());
-        let not_free: BTreeSet<_> = never.chain(taken.iter().copied()).collect();
+        let never: BTreeSet<_> = never.collect();
         let within = |ip: &&IpAddr| parts.iter().any(|part| part.contains(*ip));
-        let not_free = not_free.iter().filter(within).count();
-        all.saturating_sub(not_free as u128)
+        let never = never.iter().filter(within).count();
+        let taken = taken.iter().filter(|ip| Family::of(**ip) == family);
+        let taken = taken.filter(|ip| self.gives(**ip)).count();
+        all.saturating_sub((never + taken) as u128)
     }
 
-    pub(super) fn subnets_of(&self, family: Family) -> Vec<IpNet> {
+    pub(crate) fn subnets_of(&self, family: Family) -> Vec<IpNet> {
         let of_family = |subnet: &&IpNet| Family::of(subnet.addr()) == family;
         self.subnets.iter().filter(of_family).copied().collect()
     }
@@ -364,7 +366,7 @@ mod tests {
         let free = all_free(&pool, Family::V4);
         assert_eq!(free.len(), 256 - 1 + 127, "and the broadcast address");
         assert_eq!(pool.blocks(Family::V6).len(), 1 << 55);
-        let taken = BTreeSet::from(["10.0.2.1".parse().unwrap(), "10.0.0.1".parse().unwrap()]);
+        let taken = ["10.0.2.1", "10.0.0.1"].map(|ip| ip.parse().unwrap());
         assert_eq!(pool.left(Family::V4, &taken), 256 - 1 + 127 - 1);
         assert_eq!(pool.left(Family::V6, &taken), 1 << 63);
     }
@@ -394,7 +396,7 @@ mod tests {
             let subnet = IpNet::new(IpAddr::V4(bits.into()), length).unwrap().trunc();
             let pool = pool(&[&subnet.to_string()], None);
             let wanted: Vec<_> = subnet.hosts().collect();
-            prop_assert_eq!(pool.left(Family::V4, &BTreeSet::new()), wanted.len() as u128);
+            prop_assert_eq!(pool.left(Family::V4, &[]), wanted.len() as u128);
             prop_assert_eq!(all_free(&pool, Family::V4), wanted);
         }
 
@@ -411,7 +413,7 @@ mod tests {
             });
             let pool = Pool::of(&serde_json::from_value(json).unwrap());
             let free = all_free(&pool, Family::V4);
-            prop_assert_eq!(pool.left(Family::V4, &BTreeSet::new()), free.len() as u128);
+            prop_assert_eq!(pool.left(Family::V4, &[]), free.len() as u128);
             prop_assert!(free.iter().all(|ip| pool.gives(*ip)));
         }
     }

@@ -9,8 +9,8 @@ use super::Registry;
 use crate::store::client::{KvPair, TxnOp};
 use crate::store::error::StoreError;
 use crate::store::schema::{
-    self, AddressRecord, BUCKETS, EndpointPath, EndpointRecord, NetworkRecord, NodeId, NodeRecord,
-    Revision,
+    self, AddressRecord, BUCKETS, EndpointPath, EndpointRecord, Keys, NetworkRecord, NodeId,
+    NodeRecord, Revision,
 };
 
 /// What was read.
@@ -69,7 +69,7 @@ impl Registry {
             Err(error) if error.op_failed(OP_NODE) => return Err(incomplete(keys.node(own))),
             read => read?,
         };
-        let survey = self.sorted(&pairs);
+        let survey = Survey::of(keys, &pairs);
         let there: BTreeSet<_> = pairs.iter().map(|pair| pair.key.as_str()).collect();
         let all = survey.networks.keys().copied();
         for net in all.filter(|vni| net.is_none_or(|net| net == *vni)) {
@@ -79,51 +79,6 @@ impl Registry {
             }
         }
         Ok(survey)
-    }
-
-    fn sorted(&self, pairs: &[KvPair]) -> Survey {
-        let keys = &self.keys;
-        let below = |folder: String| {
-            let of = pairs
-                .iter()
-                .filter(move |pair| pair.key.starts_with(&folder));
-            of.cloned().collect::<Vec<_>>()
-        };
-        let networks = schema::networks(keys, &below(keys.networks())).items;
-        let nodes = schema::nodes(keys, &below(keys.nodes())).items;
-        let endpoints = schema::endpoints(keys, &below(keys.endpoints())).items;
-        let mut survey = Survey {
-            networks: networks
-                .into_iter()
-                .map(|network| (network.record.vni, (network.name, network.record)))
-                .collect(),
-            nodes: nodes
-                .into_iter()
-                .map(|node| (node.id, node.record))
-                .collect(),
-            endpoints: endpoints
-                .into_iter()
-                .map(|endpoint| (endpoint.path, endpoint.record))
-                .collect(),
-            ..Survey::default()
-        };
-        for pair in pairs {
-            if let Ok(path) = keys.parse_endpoint(&pair.key) {
-                survey.paths.insert(path);
-            } else if let Ok((net, ip)) = keys.parse_address(&pair.key) {
-                survey.addresses.push(Address {
-                    net,
-                    ip,
-                    record: schema::decode(pair).ok(),
-                    index: pair.modify_index,
-                });
-            } else if let Some((net, node)) = keys.parse_any_revision(&pair.key) {
-                // One that cannot be read fits no number of endpoints.
-                let count = schema::decode(pair).map_or(u64::MAX, |rev: Revision| rev.endpoints);
-                survey.counts.insert((node, net), count);
-            }
-        }
-        survey
     }
 
     /// Deletes the records of addresses that nobody uses, unless they, or an endpoint that may use them, have come
@@ -176,6 +131,51 @@ impl Address {
 }
 
 impl Survey {
+    /// What keys and values say.
+    pub(crate) fn of(keys: &Keys, pairs: &[KvPair]) -> Self {
+        let below = |folder: String| {
+            let of = pairs
+                .iter()
+                .filter(move |pair| pair.key.starts_with(&folder));
+            of.cloned().collect::<Vec<_>>()
+        };
+        let networks = schema::networks(keys, &below(keys.networks())).items;
+        let nodes = schema::nodes(keys, &below(keys.nodes())).items;
+        let endpoints = schema::endpoints(keys, &below(keys.endpoints())).items;
+        let mut survey = Self {
+            networks: networks
+                .into_iter()
+                .map(|network| (network.record.vni, (network.name, network.record)))
+                .collect(),
+            nodes: nodes
+                .into_iter()
+                .map(|node| (node.id, node.record))
+                .collect(),
+            endpoints: endpoints
+                .into_iter()
+                .map(|endpoint| (endpoint.path, endpoint.record))
+                .collect(),
+            ..Self::default()
+        };
+        for pair in pairs {
+            if let Ok(path) = keys.parse_endpoint(&pair.key) {
+                survey.paths.insert(path);
+            } else if let Ok((net, ip)) = keys.parse_address(&pair.key) {
+                survey.addresses.push(Address {
+                    net,
+                    ip,
+                    record: schema::decode(pair).ok(),
+                    index: pair.modify_index,
+                });
+            } else if let Some((net, node)) = keys.parse_any_revision(&pair.key) {
+                // One that cannot be read fits no number of endpoints.
+                let count = schema::decode(pair).map_or(u64::MAX, |rev: Revision| rev.endpoints);
+                survey.counts.insert((node, net), count);
+            }
+        }
+        survey
+    }
+
     /// Whether all endpoints of a node on a network were read: as many as it has counted.
     pub fn has_all_of(&self, node: NodeId, net: Vni) -> bool {
         let from = self.paths.range(EndpointPath::before(node, net)..);
