@@ -1,6 +1,7 @@
 //! What the agent needs of its store. The same cases run against a real Consul and against the
 //! embedded store, so that one client and one code path are enough.
 
+mod crowd;
 mod engine;
 mod faults;
 mod ipam;
@@ -176,5 +177,20 @@ fn consul_is_enough() -> Result<()> {
     let netns = Netns::new("conform")?;
     let work = WorkDir::new("conform")?;
     let consul = Consul::start(&netns, Ipv4Addr::LOCALHOST.into(), work.path())?;
-    netns.run(|| run_all(&consul.url()))
+    netns.run(|| {
+        run_all(&consul.url())?;
+        a_crowd(&consul.url())
+    })
+}
+
+fn a_crowd(store_url: &str) -> Result<()> {
+    let place = Place::new(store_url)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let all = crowd::no_address_twice_at_few_requests(&place);
+        tokio::time::timeout(LIMIT, all).await??;
+        Ok(place.clear().await?)
+    })
 }

@@ -201,7 +201,7 @@ async fn a_released_address_cools_down(at: &Place) -> Result<()> {
         .ipam
         .release(net, named.ip, &second, Some(named.nonce), None);
     let again = again.await?.context("it was not held")?;
-    at.ipam.reap(&[again.clone()]).await?;
+    at.ipam.reap(std::slice::from_ref(&again)).await?;
     at.ipam.reap(&[again]).await?;
     let left = at.client.get(&at.keys.address(net, lease.ip)).await?.value;
     ensure!(left.is_none(), "{left:?}");

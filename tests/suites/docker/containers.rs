@@ -9,7 +9,7 @@ use tests::docker::{Docker, IMAGE};
 use tests::http;
 use tests::wait::until;
 
-use super::snapshot::{Snapshot, keys};
+use super::snapshot::{Snapshot, held};
 use super::world::{DRIVER, Dockers, address, inspect, reaches};
 use crate::support::CONVERGE;
 
@@ -244,7 +244,7 @@ fn a_taken_address_stays_the_owners() -> Result<()> {
     all.run(2, "blue", "two", &[])?;
     reaches(all.docker(2), "two", "10.50.0.9")?;
     let vni = crate::support::vni_of(all.world.host(1), "blue")?;
-    let taken = keys(&all, &format!("addresses/{vni:06x}/"))?;
+    let taken = held(&all, vni)?;
     ensure!(
         taken.iter().any(|key| key.ends_with("/0a320009")),
         "{taken:?}"

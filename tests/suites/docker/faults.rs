@@ -10,7 +10,7 @@ use tests::lab::Host;
 use tests::wait::until;
 
 use super::pair::Pair;
-use super::snapshot::keys;
+use super::snapshot::held;
 use super::world::{Dockers, address, inspect, reaches};
 use crate::support::{CONVERGE, Store, World};
 
@@ -222,7 +222,7 @@ fn host_restarts_before_the_store() -> Result<()> {
     let ip: std::net::Ipv4Addr = fixed.parse()?;
     let key = format!("/{:08x}", u32::from(ip));
     until(CONVERGE, || {
-        let taken = keys(&pair.all, &format!("addresses/{vni:06x}/"))?;
+        let taken = held(&pair.all, vni)?;
         ensure!(
             !taken.iter().any(|taken| taken.ends_with(&key)),
             "{taken:?}"
