@@ -40,8 +40,8 @@ pub enum IpamError {
     #[error("the network has no {family} subnet")]
     NoSubnet { family: Family },
     #[error(
-        "no {family} address is left in {}: remove endpoints that nobody needs, or make a larger \
-         network",
+        "no {family} address is left in {}: `overlay-agent ipam leaks` shows what nobody uses; remove \
+         endpoints that nobody needs, or make a larger network",
         list(.subnets)
     )]
     Exhausted { family: Family, subnets: Vec<IpNet> },
