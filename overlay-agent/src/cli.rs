@@ -5,6 +5,7 @@ mod detach;
 mod doctor;
 mod dump;
 mod endpoint;
+mod ipam;
 mod network;
 mod node;
 mod output;
@@ -47,6 +48,8 @@ enum Command {
     Network(network::Arguments),
     /// Endpoints: who is on which network
     Endpoint(endpoint::Arguments),
+    /// Addresses: who has which, and what nobody uses
+    Ipam(ipam::Arguments),
     /// Hosts
     Node(node::Arguments),
     /// How the agent of this host is doing
@@ -96,6 +99,7 @@ fn execute(cli: Cli) -> Result<()> {
             Command::Detach(arguments) => detach::exec(arguments, &config(locations)?).await,
             Command::Network(arguments) => network::exec(arguments, &client(locations)?).await,
             Command::Endpoint(arguments) => endpoint::exec(arguments, &client(locations)?).await,
+            Command::Ipam(arguments) => ipam::exec(arguments, &client(locations)?).await,
             Command::Node(arguments) => node::exec(arguments, &client(locations)?).await,
             Command::Status(format) => status::exec(format, &client(locations)?).await,
             Command::Doctor(doctor::Arguments { settings, format }) => {
@@ -192,6 +196,9 @@ mod tests {
             ("network create ../x", "../x"),
             ("endpoint rm ", "ENDPOINT"),
             ("endpoint inspect ", "ENDPOINT"),
+            ("ipam ls ../x", "../x"),
+            ("ipam reclaim --all", "--all"),
+            ("network create x --exclude 10.0.0", "prefix"),
             ("endpoint add --network x", "--netns"),
             ("endpoint add --network x --netns /a --pid 1", "--pid"),
             (

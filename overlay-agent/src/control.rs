@@ -1,5 +1,6 @@
 //! From what the store says to what the data path does.
 
+mod addresses;
 mod admin;
 pub mod agent;
 mod catalog;
@@ -7,6 +8,7 @@ pub mod desired;
 pub mod endpoints;
 pub mod error;
 mod follow;
+mod free;
 mod interest;
 mod liveness;
 pub mod lock;
@@ -15,6 +17,7 @@ pub mod node_id;
 pub mod plan;
 pub mod problem;
 mod register;
+mod released;
 pub mod start;
 mod status;
 mod sync;

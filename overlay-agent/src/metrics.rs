@@ -14,7 +14,7 @@ use prometheus::{
 
 use crate::datapath::rows::Change;
 use families::Families;
-pub use reading::{Reading, StoreReading};
+pub use reading::{Left, Reading, StoreReading};
 
 /// Seconds; a sync is between a few map writes and some ten thousand.
 const SYNC_BUCKETS: [f64; 10] = [

@@ -1,6 +1,7 @@
 //! What the agent needs of its store. The same cases run against a real Consul and against the
 //! embedded store, so that one client and one code path are enough.
 
+mod crowd;
 mod engine;
 mod faults;
 mod ipam;
@@ -21,6 +22,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use overlay_agent::ipam::Allocator;
 use overlay_agent::store::client::TxnOp;
 use overlay_agent::store::schema::Keys;
 use overlay_agent::store::{Client, Registry, StoreConfig, StoreError};
@@ -37,6 +39,7 @@ struct Place {
     client: Client,
     keys: Keys,
     registry: Registry,
+    ipam: Allocator,
 }
 
 impl Place {
@@ -49,9 +52,11 @@ impl Place {
         let config = StoreConfig::from_parts(Some(url), |_| None)?.with_prefix(prefix)?;
         let client = Client::new(&config)?;
         let keys = Keys::new(&config.prefix);
+        let registry = Registry::new(client.clone(), keys.clone());
         Ok(Self {
             url: url.to_owned(),
-            registry: Registry::new(client.clone(), keys.clone()),
+            ipam: Allocator::new(&registry),
+            registry,
             client,
             keys,
             config,
@@ -174,5 +179,20 @@ fn consul_is_enough() -> Result<()> {
     let netns = Netns::new("conform")?;
     let work = WorkDir::new("conform")?;
     let consul = Consul::start(&netns, Ipv4Addr::LOCALHOST.into(), work.path())?;
-    netns.run(|| run_all(&consul.url()))
+    netns.run(|| {
+        run_all(&consul.url())?;
+        a_crowd(&consul.url())
+    })
+}
+
+fn a_crowd(store_url: &str) -> Result<()> {
+    let place = Place::new(store_url)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let all = crowd::no_address_twice_at_few_requests(&place);
+        tokio::time::timeout(LIMIT, all).await??;
+        Ok(place.clear().await?)
+    })
 }

@@ -1,5 +1,6 @@
 //! Two hosts, one overlay: what the project is for, on each store.
 
+mod addresses;
 mod endpoints;
 mod moving;
 

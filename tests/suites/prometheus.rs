@@ -52,5 +52,10 @@ fn scrapes_and_counts() -> Result<()> {
     ensure!(prometheus.query("overlay_store_up")? == 1.0);
     ensure!(prometheus.query("overlay_peers")? == 1.0);
     ensure!(prometheus.query("overlay_endpoints{network=\"blue\"}")? == 1.0);
+    // Of 65 534 the gateway and the two have one each. They do not get fewer.
+    let free = prometheus.query("overlay_addresses_free{network=\"blue\",family=\"ipv4\"}")?;
+    ensure!(free == 65_531.0, "{free}");
+    let lasts = prometheus.query("overlay_addresses_exhaustion_seconds{network=\"blue\"}")?;
+    ensure!(lasts > 0.0, "{lasts}");
     Ok(())
 }

@@ -11,8 +11,8 @@ use axum::{Json, Router};
 use tokio::net::UnixListener;
 
 use super::types::{
-    Endpoint, EndpointRequest, Failure, Network, NetworkRequest, Node, NodeDetail, NodeRequest,
-    Status,
+    Address, Endpoint, EndpointRequest, Failure, Network, NetworkRequest, Node, NodeDetail,
+    NodeRequest, Status,
 };
 use crate::control::agent::Agent;
 use crate::control::error::{AgentError, Blame};
@@ -37,6 +37,10 @@ pub async fn serve(
             "/v1/endpoints/{name}",
             get(endpoint).delete(remove_endpoint),
         )
+        .route("/v1/addresses", get(addresses))
+        .route("/v1/addresses/{network}", get(addresses))
+        .route("/v1/leaks", get(leaks).post(reclaim))
+        .route("/v1/leaks/{network}", get(leaks).post(reclaim))
         .route("/v1/nodes", get(nodes).post(add_node))
         .route("/v1/nodes/{name}", get(node).delete(forget_node))
         .with_state(agent);
@@ -124,6 +128,25 @@ async fn add_endpoint(
 
 async fn remove_endpoint(State(agent): Shared, Path(name): Path<String>) -> Answer<()> {
     to_the_end(async move { agent.remove_endpoint(&name).await }).await
+}
+
+async fn addresses(State(agent): Shared, network: Option<Path<String>>) -> Answer<Vec<Address>> {
+    Ok(Json(
+        agent
+            .addresses(network.as_deref().map(String::as_str))
+            .await?,
+    ))
+}
+
+async fn leaks(State(agent): Shared, network: Option<Path<String>>) -> Answer<Vec<Address>> {
+    Ok(Json(
+        agent.leaks(network.as_deref().map(String::as_str)).await?,
+    ))
+}
+
+async fn reclaim(State(agent): Shared, network: Option<Path<String>>) -> Answer<Vec<Address>> {
+    let network = network.map(|Path(name)| name);
+    to_the_end(async move { agent.reclaim(network.as_deref()).await }).await
 }
 
 async fn nodes(State(agent): Shared) -> Answer<Vec<Node>> {

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use overlay_common::net::{MacAddr, Vni};
 use serde::{Deserialize, Serialize};
 
+use crate::ipam::Usage;
 use crate::store::schema::FloodMode;
 
 /// Body of every answer that is no success.
@@ -32,6 +33,9 @@ pub struct NetworkRequest {
     /// Parts of the subnets to give out addresses of.
     #[serde(default)]
     pub ranges: Vec<IpNet>,
+    /// Parts of the subnets that no endpoint gets an address of.
+    #[serde(default)]
+    pub exclude: Vec<IpNet>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -51,6 +55,9 @@ pub struct Network {
     pub vlan: bool,
     /// Parts of the subnets that addresses are given out of; a subnet without one is given out whole.
     pub ranges: Vec<IpNet>,
+    /// Parts of the subnets that no endpoint gets an address of.
+    #[serde(default)]
+    pub exclude: Vec<IpNet>,
     /// On all hosts.
     pub endpoints: usize,
 }
@@ -114,6 +121,24 @@ pub enum EndpointState {
     Gone,
     /// On another host.
     Remote,
+}
+
+/// An address that has a record in the store.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Address {
+    pub ip: IpAddr,
+    /// Name of the network, or its VNI when no network has it.
+    pub network: String,
+    pub vni: Vni,
+    pub state: Usage,
+    /// Of the endpoint; of a released one what its user called it.
+    pub name: Option<String>,
+    /// Id of the endpoint that holds it, or did; Docker asks for addresses under ids that no endpoint gets.
+    pub endpoint: Option<String>,
+    /// Name of its node, or the node's id when it is not in the store.
+    pub node: Option<String>,
+    /// RFC 3339 in UTC; of a released one, when that was.
+    pub since: Option<String>,
 }
 
 /// A host without an agent.

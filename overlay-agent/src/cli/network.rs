@@ -58,6 +58,9 @@ struct Create {
     /// Part of a subnet to give out addresses of; may be given once for each [default: all of it]
     #[arg(long = "ip-range", value_name = "CIDR", value_parser = values::subnet)]
     ranges: Vec<IpNet>,
+    /// Address or part of a subnet that no endpoint gets; may be given several times
+    #[arg(long, value_name = "IP|CIDR", value_parser = values::prefix)]
+    exclude: Vec<IpNet>,
     /// Largest IP packet in bytes [default: the underlay's less 50, on each host]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(576..))]
     mtu: Option<u16>,
@@ -90,6 +93,7 @@ pub(super) async fn exec(arguments: Arguments, client: &Client) -> Result<()> {
                 internal: create.internal,
                 vlan: create.vlan,
                 ranges: create.ranges,
+                exclude: create.exclude,
             };
             let network: Network = client
                 .post(&["networks"], &request)
@@ -128,6 +132,7 @@ pub(super) async fn exec(arguments: Arguments, client: &Client) -> Result<()> {
                     ("gateway", gateway),
                     ("via MAC", or_dash(network.gateway_mac)),
                     ("ip-range", joined(&network.ranges)),
+                    ("exclude", joined(&network.exclude)),
                     ("mtu", mtu),
                     ("flood", flood),
                     ("flood rate", network.flood_rate.to_string()),

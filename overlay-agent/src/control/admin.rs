@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use overlay_common::net::Vni;
 
 use super::agent::{Agent, State};
@@ -15,6 +16,10 @@ use crate::store::schema::{FloodMode, NetworkRecord, NodeId, NodeRecord, gateway
 
 impl Agent {
     pub async fn create_network(&self, request: NetworkRequest) -> Result<Network, AgentError> {
+        let avoid = match request.subnets.is_empty() {
+            true => self.taken_out_there().await?,
+            false => Vec::new(),
+        };
         let new = NewNetwork {
             name: request.name,
             vni: request.vni,
@@ -26,6 +31,8 @@ impl Agent {
             internal: request.internal,
             vlan: request.vlan,
             ranges: request.ranges,
+            exclude: request.exclude,
+            avoid,
             reserved: Vec::new(),
             reservation: None,
         };
@@ -40,6 +47,23 @@ impl Agent {
             &made.record,
             &counts,
         ))
+    }
+
+    /// What a subnet that nobody named has to keep clear of, besides other networks: where this host has routes
+    /// to, and where the hosts are.
+    pub(crate) async fn taken_out_there(&self) -> Result<Vec<IpNet>, AgentError> {
+        let mut taken = self.host_routes().await?;
+        let state = self.state();
+        let vteps = state.view.nodes.values().flat_map(|node| &node.vteps);
+        taken.extend(vteps.map(|vtep| IpNet::from(*vtep)));
+        Ok(taken)
+    }
+
+    /// This host's place among the hosts of the store, and how many there are.
+    pub(crate) fn place(&self) -> (usize, usize) {
+        let state = self.state();
+        let before = state.view.nodes.range(..self.node).count();
+        (before, state.view.nodes.len())
     }
 
     /// Waits until a network that was put into the store has come back.
@@ -224,6 +248,7 @@ fn shown_network(
         internal: record.options.internal,
         vlan: record.options.vlan,
         ranges: record.options.ranges.clone(),
+        exclude: record.options.exclude.clone(),
         endpoints: endpoints.get(&record.vni).copied().unwrap_or(0),
     }
 }

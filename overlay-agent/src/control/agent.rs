@@ -15,6 +15,7 @@ use super::error::AgentError;
 use super::interest::Inbox;
 use super::liveness::Liveness;
 use super::problem::Problem;
+use super::released::Released;
 use super::view::View;
 use crate::config::Config;
 use crate::datapath::Datapath;
@@ -23,6 +24,7 @@ use crate::host::netlink::NetlinkError;
 use crate::host::nexthop::NextHopWatcher;
 use crate::host::underlay::{UnderlayWatcher, Vteps};
 use crate::host::{Netlink, Owner};
+use crate::ipam::{Allocator, Family, Trend};
 use crate::metrics::SyncMetrics;
 use crate::store::schema::{
     EndpointId, EndpointPath, EndpointRecord, Network, NetworkRecord, NodeId,
@@ -45,6 +47,9 @@ pub struct Agent {
     pub(super) vteps: watch::Sender<Vteps>,
     pub(super) underlay_watcher: UnderlayWatcher,
     pub registry: Registry,
+    pub(crate) ipam: Allocator,
+    /// Addresses that endpoints of this host had.
+    pub(super) released: Released,
     pub(super) netlink: Netlink,
     pub(super) owner: Owner,
     pub(super) hops: NextHopWatcher,
@@ -101,6 +106,8 @@ pub(super) struct State {
     pub(super) catalog: Option<Problem>,
     /// By VNI: what was counted with peers that are gone.
     pub(super) retired: BTreeMap<u32, PathStats>,
+    /// How the free addresses of the networks that are followed get fewer.
+    pub(super) trends: BTreeMap<(Vni, Family), Trend>,
     /// Largest IP packet of the underlay device in bytes.
     pub(super) underlay_mtu: u16,
     /// Largest IP packet in bytes that the underlay takes to every peer.

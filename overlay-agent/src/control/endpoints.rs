@@ -19,7 +19,7 @@ use super::error::AgentError;
 use crate::api::types::{At, Endpoint, EndpointRequest};
 use crate::store::schema::{EndpointId, EndpointPath, EndpointRecord, Network};
 pub use addresses::{mac_for, mac_for_v6};
-use addresses::{owner, released};
+use addresses::{not_ours, owner};
 pub use handed::Handed;
 
 impl Agent {
@@ -99,7 +99,7 @@ impl Agent {
     }
 
     /// A network; asked for in the store when it is not known here, as it may be a moment old.
-    async fn network(&self, name: &str) -> Result<Network, AgentError> {
+    pub(super) async fn network(&self, name: &str) -> Result<Network, AgentError> {
         if let Some(record) = self.state().view.networks.get(name).cloned() {
             return Ok(Network {
                 name: name.to_owned(),

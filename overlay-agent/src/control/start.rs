@@ -16,6 +16,7 @@ use tracing::info;
 use super::agent::{Agent, State};
 use super::desired::OVERHEAD;
 use super::lock::{PinsLock, RunLock};
+use super::released::{self, Released};
 use super::{catalog, follow, liveness, node_id, register};
 use crate::api::server;
 use crate::config::{Config, DockerConfig, StoreChoice};
@@ -24,6 +25,7 @@ use crate::docker::{self, Docker};
 use crate::host::nexthop::NextHopWatcher;
 use crate::host::underlay::{self, Underlay, UnderlayWatcher};
 use crate::host::{Netlink, Owner, checks};
+use crate::ipam::Allocator;
 use crate::metrics::{Metrics, SyncMetrics, http};
 use crate::names;
 use crate::store::embedded::EmbeddedStore;
@@ -82,6 +84,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     let agent = Arc::new(Agent {
         hops: NextHopWatcher::spawn(underlay.vteps)?,
         owner: Owner::new(&config.bpffs_dir),
+        ipam: Allocator::new(&registry),
+        released: Released::load(config.state_dir.join("addresses.json")),
         config,
         node,
         name,
@@ -122,6 +126,10 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     let prepared = Arc::new(Notify::new());
     let following = tokio::spawn(follow::run(Arc::clone(&agent), Arc::clone(&prepared)));
     let watching = tokio::spawn(liveness::run(Arc::clone(&agent)));
+    let cooling = {
+        let agent = Arc::clone(&agent);
+        tokio::spawn(async move { released::run(&agent).await })
+    };
     let registered = tokio::spawn(register::run(
         Arc::clone(&agent),
         prepared,
@@ -141,6 +149,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     watching.abort();
     agent.close_service().await;
     names.abort();
+    cooling.abort();
     // Commands that are being carried out are finished.
     drop(agent.operations.lock().await);
     registered.await.context("deregister")?;

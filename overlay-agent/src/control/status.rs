@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Instant;
 
 use super::agent::{Agent, State};
 use super::desired::{network_mtu, network_overhead};
@@ -86,7 +87,8 @@ impl Agent {
 
     /// What a scrape shows.
     pub(super) fn reading(&self, tables: &Tables) -> Reading {
-        let state = self.state();
+        let mut state = self.state();
+        let addresses = state.free_addresses(Instant::now());
         let health = self.registry.client().health().view();
         let networks = state.view.networks.iter();
         let mut endpoints: BTreeMap<String, u64> = BTreeMap::new();
@@ -124,6 +126,7 @@ impl Agent {
                     .collect(),
             },
             endpoints,
+            addresses,
         }
     }
 }

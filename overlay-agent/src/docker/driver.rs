@@ -116,6 +116,8 @@ pub(super) fn made_of(name: String, options: &Options) -> NewNetwork {
         internal: false,
         vlan: options.vlan,
         ranges: Vec::new(),
+        exclude: Vec::new(),
+        avoid: Vec::new(),
         reserved: Vec::new(),
         reservation: None,
     }

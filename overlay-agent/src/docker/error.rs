@@ -54,7 +54,10 @@ pub enum DockerError {
         "a subnet overlaps that of another network that is being made: choose another --subnet, or none for a free one"
     )]
     OverlapMaking,
-    #[error("no subnet is left for a network without one: choose a --subnet")]
+    #[error(
+        "no /16 of 10.64.0.0/10 is left that neither another network nor a route of this host \
+         overlaps: choose a --subnet"
+    )]
     NoSubnetLeft,
     #[error(
         "the network is not in the store: it is being made, was made elsewhere under the same name at the \

@@ -11,7 +11,6 @@ use super::engine::{Engine, SeenEndpoint};
 use super::error::DockerError;
 use super::keep::in_full;
 use crate::control::problem::Problem;
-use crate::ipam;
 use crate::store::RegistryError;
 use crate::store::schema::EndpointId;
 
@@ -87,7 +86,7 @@ impl Docker {
         let before = before
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs());
-        let held = ipam::held(&self.agent.registry, net, self.agent.node).await;
+        let held = self.agent.ipam.held(net, self.agent.node).await;
         for (ip, record) in held.map_err(RegistryError::from)? {
             // In whole seconds: one of the same second is as old as a start may take by now.
             let lent = is_of_docker(&record.endpoint) && record.since <= before;

@@ -13,12 +13,14 @@ impl Docker {
     pub(super) async fn free_subnet(&self) -> Result<IpNet, DockerError> {
         self.agent.require_synced()?;
         let mut taken = self.agent.subnets();
-        taken.extend(self.agent.host_routes().await?);
-        // Chosen and marked in one step. From anywhere: other hosts choose at the same moment.
+        taken.extend(self.agent.taken_out_there().await?);
+        let (place, hosts) = self.agent.place();
+        // Chosen and marked in one step. Other hosts choose at the same moment, and the store is told later.
         let mut making = self.making();
         taken.extend(making.subnets());
         let start = rand::rng().random();
-        let free = subnets::free_from(start, &taken).ok_or(DockerError::NoSubnetLeft)?;
+        let free = subnets::free_for(place, hosts, start, &taken);
+        let free = free.ok_or(DockerError::NoSubnetLeft)?;
         making.ask(free);
         Ok(free)
     }

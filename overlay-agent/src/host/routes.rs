@@ -10,6 +10,9 @@ use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, 
 
 use super::netlink::{Attempt as _, Netlink, NetlinkError, errno};
 
+/// The kernel's own table of this host's addresses (`include/uapi/linux/rtnetlink.h`).
+const RT_TABLE_LOCAL: u8 = 255;
+
 /// What is reached by way of a gateway. Both are of one family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
@@ -59,18 +62,25 @@ impl Netlink {
             IpNet::V4(_) => AddressFamily::Inet,
             IpNet::V6(_) => AddressFamily::Inet6,
         };
-        Ok(self.main_routes(family).await?.contains(&destination))
+        let main = [RouteHeader::RT_TABLE_MAIN];
+        Ok(self.routes_in(&main, family).await?.contains(&destination))
     }
 
-    /// What the main table has routes to, but for the default ones.
+    /// What the main table has routes to, but for the default ones, and the host's own addresses: one on the
+    /// loopback device has no route in the main table.
     pub async fn routes(&self) -> Result<Vec<IpNet>, NetlinkError> {
-        let mut routes = self.main_routes(AddressFamily::Inet).await?;
-        routes.extend(self.main_routes(AddressFamily::Inet6).await?);
+        let tables = [RouteHeader::RT_TABLE_MAIN, RT_TABLE_LOCAL];
+        let mut routes = self.routes_in(&tables, AddressFamily::Inet).await?;
+        routes.extend(self.routes_in(&tables, AddressFamily::Inet6).await?);
         routes.retain(|route| route.prefix_len() != 0);
         Ok(routes)
     }
 
-    async fn main_routes(&self, family: AddressFamily) -> Result<Vec<IpNet>, NetlinkError> {
+    async fn routes_in(
+        &self,
+        tables: &[u8],
+        family: AddressFamily,
+    ) -> Result<Vec<IpNet>, NetlinkError> {
         let mut wanted = RouteMessage::default();
         wanted.header.address_family = family;
         let found: Vec<_> = self
@@ -81,8 +91,8 @@ impl Netlink {
             .try_collect()
             .await
             .attempt(|| "list the routes".to_owned())?;
-        let in_main = |route: &&RouteMessage| route.header.table == RouteHeader::RT_TABLE_MAIN;
-        Ok(found.iter().filter(in_main).filter_map(prefix).collect())
+        let wanted = |route: &&RouteMessage| tables.contains(&route.header.table);
+        Ok(found.iter().filter(wanted).filter_map(prefix).collect())
     }
 }
 

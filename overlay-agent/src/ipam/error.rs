@@ -27,21 +27,21 @@ pub enum IpamError {
     Reserved(IpAddr),
     #[error("{0} is an --allow-ip of an endpoint: choose another, or none for a free one")]
     Allowed(IpAddr),
-    #[error("{ip} is taken{}: choose another, or none for a free one", holder(.by.as_ref()))]
+    #[error("{ip} is taken{}: choose another, or none for a free one", holder(.by.as_deref()))]
     Taken {
         ip: IpAddr,
         /// `None` when it was freed in the same moment.
-        by: Option<AddressRecord>,
+        by: Option<Box<AddressRecord>>,
     },
     #[error("{ip} is not this endpoint's to release: it is held{}", holder(Some(.by)))]
-    NotOurs { ip: IpAddr, by: AddressRecord },
+    NotOurs { ip: IpAddr, by: Box<AddressRecord> },
     #[error("{0} is held by nobody: claim it first")]
     NotHeld(IpAddr),
     #[error("the network has no {family} subnet")]
     NoSubnet { family: Family },
     #[error(
-        "no {family} address is left in {}: remove endpoints that nobody needs, or make a larger \
-         network",
+        "no {family} address is left in {}: `overlay-agent ipam leaks` shows what nobody uses; remove \
+         endpoints that nobody needs, or make a larger network",
         list(.subnets)
     )]
     Exhausted { family: Family, subnets: Vec<IpNet> },

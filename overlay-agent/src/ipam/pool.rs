@@ -11,7 +11,7 @@ use super::error::IpamError;
 use crate::store::schema::NetworkRecord;
 use crate::store::schema::subnets::{self, Edge};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {
     V4,
     V6,
@@ -27,6 +27,16 @@ impl fmt::Display for Family {
 }
 
 impl Family {
+    pub const ALL: [Self; 2] = [Self::V4, Self::V6];
+
+    /// As a metric's label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::V4 => "ipv4",
+            Self::V6 => "ipv6",
+        }
+    }
+
     pub const fn of(ip: IpAddr) -> Self {
         match ip {
             IpAddr::V4(_) => Self::V4,
@@ -40,12 +50,17 @@ impl Family {
 pub struct Pool {
     net: Vni,
     subnets: Vec<IpNet>,
-    /// Where in the subnets addresses that nobody named are taken from.
+    /// Where in the subnets addresses that nobody named are taken from: without what whole blocks are excluded.
     ranges: Vec<IpNet>,
+    /// What no endpoint gets.
+    excluded: Vec<IpNet>,
     gateways: Vec<IpAddr>,
     /// What endpoints may send from besides their own addresses.
     allowed: BTreeSet<IpAddr>,
 }
+
+/// Bits of an address within its block.
+const BLOCK_BITS: u8 = 8;
 
 /// 256 neighbouring addresses: what shares all but the last two hex digits of its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,10 +104,6 @@ impl Blocks {
         self.spans.iter().map(|(_, count)| count).sum()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.spans.is_empty()
-    }
-
     /// Block number `number`, modulo their count.
     pub(super) fn nth(&self, number: u128) -> Block {
         let mut rest = number % self.len().max(1);
@@ -116,11 +127,8 @@ impl Pool {
         Self {
             net: network.vni,
             subnets: network.subnets.clone(),
-            ranges: network
-                .subnets
-                .iter()
-                .map(|subnet| network.range_of(*subnet))
-                .collect(),
+            ranges: ranges(network),
+            excluded: network.options.exclude.clone(),
             gateways: network.gateways().collect(),
             allowed: BTreeSet::new(),
         }
@@ -169,10 +177,40 @@ impl Pool {
         if self.allowed.contains(&ip) {
             return Err(IpamError::Allowed(ip));
         }
+        if self.excluded.iter().any(|part| part.contains(&ip)) {
+            return Err(IpamError::Reserved(ip));
+        }
         Ok(())
     }
 
-    pub(super) fn subnets_of(&self, family: Family) -> Vec<IpNet> {
+    /// Whether `ip` is given to endpoints that name none.
+    pub fn gives(&self, ip: IpAddr) -> bool {
+        self.ranges.iter().any(|range| range.contains(&ip)) && self.check(ip).is_ok()
+    }
+
+    /// How many addresses of a family endpoints that name none may get, when these are taken.
+    pub fn left(&self, family: Family, taken: &[IpAddr]) -> u128 {
+        let of_family = |range: &&IpNet| Family::of(range.addr()) == family;
+        let ranges = self.ranges.iter().filter(of_family);
+        let parts: Vec<_> = ranges
+            .flat_map(|range| subnets::without(*range, &self.excluded))
+            .collect();
+        let all: u128 = parts.iter().map(subnets::size).sum();
+        let edges = self.subnets.iter().flat_map(|subnet| {
+            let both = [subnet.network(), subnet.broadcast()];
+            both.into_iter()
+                .filter(|ip| subnets::edge(subnet, *ip).is_some())
+        });
+        let never = edges.chain(self.gateways.iter().chain(&self.allowed).copied());
+        let never: BTreeSet<_> = never.collect();
+        let within = |ip: &&IpAddr| parts.iter().any(|part| part.contains(*ip));
+        let never = never.iter().filter(within).count();
+        let taken = taken.iter().filter(|ip| Family::of(**ip) == family);
+        let taken = taken.filter(|ip| self.gives(**ip)).count();
+        all.saturating_sub((never + taken) as u128)
+    }
+
+    pub(crate) fn subnets_of(&self, family: Family) -> Vec<IpNet> {
         let of_family = |subnet: &&IpNet| Family::of(subnet.addr()) == family;
         self.subnets.iter().filter(of_family).copied().collect()
     }
@@ -193,10 +231,22 @@ impl Pool {
     pub(super) fn free_in(&self, block: Block, taken: &BTreeSet<IpAddr>) -> Vec<IpAddr> {
         block
             .addresses()
-            .filter(|ip| self.ranges.iter().any(|range| range.contains(ip)))
-            .filter(|ip| !taken.contains(ip) && self.check(*ip).is_ok())
+            .filter(|ip| !taken.contains(ip) && self.gives(*ip))
             .collect()
     }
+}
+
+/// What a network gives out, without what is excluded of it in whole blocks: these are not even looked at. Smaller
+/// exclusions are, like gateways.
+fn ranges(network: &NetworkRecord) -> Vec<IpNet> {
+    let excluded = network.options.exclude.iter().copied();
+    let blocks: Vec<_> = excluded
+        .filter(|part| part.max_prefix_len() - part.prefix_len() >= BLOCK_BITS)
+        .collect();
+    let subnets = network.subnets.iter();
+    subnets
+        .flat_map(|subnet| subnets::without(network.range_of(*subnet), &blocks))
+        .collect()
 }
 
 fn high(ip: IpAddr) -> u128 {
@@ -217,6 +267,7 @@ mod tests {
         Pool {
             net: Vni::new(1).unwrap(),
             ranges: subnets.clone(),
+            excluded: Vec::new(),
             subnets,
             gateways: gateway.iter().map(|ip| ip.parse().unwrap()).collect(),
             allowed: BTreeSet::new(),
@@ -280,7 +331,7 @@ mod tests {
                 "10.0.0.134"
             ]
         );
-        assert!(pool.blocks(Family::V6).is_empty());
+        assert_eq!(pool.blocks(Family::V6).len(), 0);
     }
 
     #[test]
@@ -298,6 +349,26 @@ mod tests {
         let wanted = ["10.0.3.0", "10.0.3.2", "10.0.3.3", "10.1.0.1", "10.1.0.2"];
         assert_eq!(texts, wanted);
         pool.check("10.0.7.7".parse().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn excluded_ones_are_nobodys() {
+        let json = serde_json::json!({
+            "vni": 1, "subnets": ["10.0.0.0/22", "fd00::/64"],
+            "options": {"exclude": ["10.0.0.0/23", "10.0.3.0/25", "10.0.2.9/32", "fd00::/65"]},
+        });
+        let pool = Pool::of(&serde_json::from_value(json).unwrap());
+        let refused = |ip: &str| pool.check(ip.parse().unwrap());
+        for ip in ["10.0.1.1", "10.0.2.9", "10.0.3.5", "fd00::5"] {
+            assert!(matches!(refused(ip), Err(IpamError::Reserved(_))), "{ip}");
+        }
+        assert_eq!(pool.blocks(Family::V4).len(), 2, "of four");
+        let free = all_free(&pool, Family::V4);
+        assert_eq!(free.len(), 256 - 1 + 127, "and the broadcast address");
+        assert_eq!(pool.blocks(Family::V6).len(), 1 << 55);
+        let taken = ["10.0.2.1", "10.0.0.1"].map(|ip| ip.parse().unwrap());
+        assert_eq!(pool.left(Family::V4, &taken), 256 - 1 + 127 - 1);
+        assert_eq!(pool.left(Family::V6, &taken), 1 << 63);
     }
 
     #[test]
@@ -325,7 +396,25 @@ mod tests {
             let subnet = IpNet::new(IpAddr::V4(bits.into()), length).unwrap().trunc();
             let pool = pool(&[&subnet.to_string()], None);
             let wanted: Vec<_> = subnet.hosts().collect();
+            prop_assert_eq!(pool.left(Family::V4, &[]), wanted.len() as u128);
             prop_assert_eq!(all_free(&pool, Family::V4), wanted);
+        }
+
+        /// What is counted as free is what is given out.
+        #[test]
+        fn excluded_parts_are_not_counted(parts in proptest::collection::vec((0u32..1024, 22u8..=32), 0..6), gateway in 1u32..1023) {
+            let exclude: Vec<IpNet> = parts
+                .iter()
+                .map(|(at, length)| IpNet::new(Ipv4Addr::from_bits(0x0a00_0000 + at).into(), *length).unwrap().trunc())
+                .collect();
+            let json = serde_json::json!({
+                "vni": 1, "subnets": ["10.0.0.0/22"], "options": {"exclude": exclude},
+                "gateway": Ipv4Addr::from_bits(0x0a00_0000 + gateway),
+            });
+            let pool = Pool::of(&serde_json::from_value(json).unwrap());
+            let free = all_free(&pool, Family::V4);
+            prop_assert_eq!(pool.left(Family::V4, &[]), free.len() as u128);
+            prop_assert!(free.iter().all(|ip| pool.gives(*ip)));
         }
     }
 }

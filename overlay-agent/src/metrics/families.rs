@@ -30,6 +30,8 @@ pub(super) struct Families {
     store_errors: IntCounterVec,
     endpoints: IntGaugeVec,
     peers: IntGauge,
+    addresses_free: GaugeVec,
+    addresses_last: GaugeVec,
 }
 
 impl Families {
@@ -37,6 +39,7 @@ impl Families {
     pub(super) fn new() -> Result<Self, Error> {
         let counter = |name: &str, help: &str, labels: &[&str]| IntCounterVec::new(Opts::new(name, help), labels);
         let gauge = |name: &str, help: &str, labels: &[&str]| IntGaugeVec::new(Opts::new(name, help), labels);
+        let of_network = |name: &str, help: &str| GaugeVec::new(Opts::new(name, help), &["network", "family"]);
         Ok(Self {
             vni_packets: counter("overlay_vni_packets_total", "Frames delivered or sent on a network, as they are on the wire.", &["vni", "network", "direction"])?,
             vni_bytes: counter("overlay_vni_bytes_total", "Bytes of those frames, inner Ethernet headers included.", &["vni", "network", "direction"])?,
@@ -50,11 +53,13 @@ impl Families {
             store_last_contact: GaugeVec::new(Opts::new("overlay_store_last_contact_seconds", "Age of the store's last answer; absent before the first."), &[])?,
             store_errors: counter("overlay_store_errors_total", "Requests to the store that failed.", &["kind"])?,
             endpoints: gauge("overlay_endpoints", "Endpoints of this host.", &["network"])?,
+            addresses_free: of_network("overlay_addresses_free", "Addresses of a network that no endpoint has.")?,
+            addresses_last: of_network("overlay_addresses_exhaustion_seconds", "Time until no address is free at the rate of the last 15 minutes.")?,
             peers: IntGauge::new("overlay_peers", "Other hosts that this one exchanges frames with.")?,
         })
     }
 
-    fn all(&self) -> [&dyn Collector; 13] {
+    fn all(&self) -> [&dyn Collector; 15] {
         [
             &self.vni_packets,
             &self.vni_bytes,
@@ -69,6 +74,8 @@ impl Families {
             &self.store_errors,
             &self.endpoints,
             &self.peers,
+            &self.addresses_free,
+            &self.addresses_last,
         ]
     }
 
@@ -157,6 +164,14 @@ impl Families {
             self.endpoints
                 .with_label_values(&[network.as_str()])
                 .set(i64::try_from(*count).unwrap_or(i64::MAX));
+        }
+        for ((network, family), left) in &reading.addresses {
+            let labels = [network.as_str(), family.label()];
+            #[expect(clippy::cast_precision_loss, reason = "a metric is a float")]
+            let free = left.free as f64;
+            self.addresses_free.with_label_values(&labels).set(free);
+            let last = self.addresses_last.with_label_values(&labels);
+            last.set(left.seconds);
         }
         self.peers
             .set(i64::try_from(reading.peers.len()).unwrap_or(i64::MAX));

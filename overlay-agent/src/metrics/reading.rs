@@ -6,6 +6,7 @@ use overlay_common::layout::{DropKey, PathStats, PeerIndex, StatsKey};
 use overlay_common::{Direction, FallbackCause};
 
 use crate::datapath::MapUse;
+use crate::ipam::Family;
 
 /// Counters of the data path and state of the agent at one moment.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +24,16 @@ pub struct Reading {
     pub store: StoreReading,
     /// Endpoints of this host by network name.
     pub endpoints: BTreeMap<String, u64>,
+    /// By network name and family.
+    pub addresses: BTreeMap<(String, Family), Left>,
+}
+
+/// Addresses that are left.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Left {
+    pub free: u128,
+    /// Until none is free at the present rate.
+    pub seconds: f64,
 }
 
 /// How the store is doing.

@@ -7,9 +7,12 @@ use prometheus::proto::LabelPair;
 
 use super::*;
 use crate::datapath::MapUse;
+use crate::ipam::Family;
 
 /// Name, labels, as dashboards rely on them.
 const CONTRACT: &[(&str, &str)] = &[
+    ("overlay_addresses_exhaustion_seconds", "family network"),
+    ("overlay_addresses_free", "family network"),
     ("overlay_build_info", "datapath kernel version"),
     ("overlay_endpoints", "network"),
     ("overlay_fallback_packets_total", "cause direction"),
@@ -59,6 +62,23 @@ fn reading() -> Reading {
             errors: [("unreachable", 2)].into(),
         },
         endpoints: [("blue".to_owned(), 2)].into(),
+        addresses: [
+            (
+                ("blue".to_owned(), Family::V4),
+                Left {
+                    free: 250,
+                    seconds: 7200.5,
+                },
+            ),
+            (
+                ("blue".to_owned(), Family::V6),
+                Left {
+                    free: 1 << 64,
+                    seconds: f64::INFINITY,
+                },
+            ),
+        ]
+        .into(),
     }
 }
 
@@ -106,6 +126,10 @@ fn values() {
         r#"overlay_store_errors_total{kind="unreachable"} 2"#,
         r#"overlay_endpoints{network="blue"} 2"#,
         "overlay_peers 2",
+        r#"overlay_addresses_free{family="ipv4",network="blue"} 250"#,
+        r#"overlay_addresses_free{family="ipv6",network="blue"} 18446744073709552000"#,
+        r#"overlay_addresses_exhaustion_seconds{family="ipv4",network="blue"} 7200.5"#,
+        r#"overlay_addresses_exhaustion_seconds{family="ipv6",network="blue"} inf"#,
     ] {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");
     }

@@ -9,6 +9,7 @@ mod error;
 mod networks;
 mod nodes;
 mod reserve;
+mod survey;
 
 use std::collections::HashMap;
 
@@ -16,6 +17,7 @@ pub use endpoints::EndpointFilter;
 pub use error::RegistryError;
 pub use networks::NewNetwork;
 pub use reserve::Reservation;
+pub use survey::{Address, Survey};
 
 use super::backoff::Attempts;
 use super::client::{Client, KvPair, TxnOp};

@@ -19,7 +19,7 @@ pub use network::{
     DEFAULT_FLOOD_RATE, FloodMode, NetworkOptions, NetworkRecord, ParseFloodError, gateway_mac,
 };
 pub use records::{
-    AddressRecord, EndpointRecord, Extra, GATEWAY_HOLDER, Hint, NodeRecord, Owner, RESERVED_HOLDER,
-    Revision, Schema, encode, keep_extra, unix_now,
+    AddressRecord, COOL_DOWN, EndpointRecord, Extra, GATEWAY_HOLDER, Hint, NodeRecord, Owner,
+    RESERVED_HOLDER, Revision, Schema, encode, keep_extra, unix_now,
 };
 pub use rules::RuleError;

@@ -184,6 +184,8 @@ fn network() -> Result<NewNetwork> {
         internal: false,
         vlan: false,
         ranges: Vec::new(),
+        exclude: Vec::new(),
+        avoid: Vec::new(),
         reserved: Vec::new(),
         reservation: None,
     })

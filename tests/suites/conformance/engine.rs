@@ -113,11 +113,11 @@ async fn reserved_addresses_are_nobodys(at: &Place) -> Result<()> {
     let pool = ipam::Pool::of(&record);
     for want in [ipam::Want::Address(kept), ipam::Want::Any(ipam::Family::V4)] {
         let owner = owner(NodeId::new(7));
-        let given = ipam::allocate(&at.registry, &pool, want, &owner).await;
+        let given = at.ipam.allocate(&pool, &want, &owner).await;
         ensure!(given.is_err(), "{want:?}: {given:?}");
     }
     // The gateway is the gateway's, also if it was to be kept.
-    let holder = ipam::holder(&at.registry, record.vni, "10.1.0.1".parse()?).await?;
+    let holder = at.ipam.holder(record.vni, "10.1.0.1".parse()?).await?;
     ensure!(holder.context("no gateway")?.endpoint == "gateway");
     Ok(())
 }
@@ -126,25 +126,25 @@ async fn an_address_is_handed_over_on_its_host(at: &Place) -> Result<()> {
     let net = Net::new(at, "blue").await?;
     let here = NodeId::random();
     let (lent, endpoint) = (owner(here), owner(here));
-    let lease = ipam::allocate(&at.registry, &net.pool, net.any(), &lent).await?;
-    let hand = |to| ipam::hand_over(&at.registry, net.vni, lease.ip, to);
+    let lease = at.ipam.allocate(&net.pool, &net.any(), &lent).await?;
+    let hand = |to| at.ipam.hand_over(net.vni, lease.ip, to);
     let elsewhere = owner(NodeId::random());
     let error = hand(&elsewhere).await.refused()?;
     ensure!(matches!(error, IpamError::Taken { .. }), "{error}");
     let handed = hand(&endpoint).await?;
     ensure!(handed.ip == lease.ip && handed.nonce != lease.nonce);
     ensure!(hand(&endpoint).await? == handed, "twice");
-    let held = ipam::held(&at.registry, net.vni, here).await?;
+    let held = at.ipam.held(net.vni, here).await?;
     ensure!(
         held.len() == 1 && held[0].1.is_held_by(&endpoint),
         "{held:?}"
     );
     // By the claim of before it cannot be released any more.
     let nonce = Some(lease.nonce);
-    let late = ipam::release(&at.registry, net.vni, lease.ip, &lent, nonce).await;
+    let late = at.ipam.release(net.vni, lease.ip, &lent, nonce, None).await;
     ensure!(late.is_err(), "{late:?}");
     let free: IpAddr = "10.1.200.200".parse()?;
-    let error = ipam::hand_over(&at.registry, net.vni, free, &endpoint).await;
+    let error = at.ipam.hand_over(net.vni, free, &endpoint).await;
     ensure!(matches!(error.refused()?, IpamError::NotHeld(_)));
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use anyhow::{Context as _, Result, ensure};
-use overlay_agent::ipam::{Family, Want, allocate, release};
+use overlay_agent::ipam::{Family, Want};
 use overlay_agent::store::schema::{NodeId, Revision};
 use overlay_agent::store::{ErrorKind, StoreConfig};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -176,19 +176,32 @@ async fn a_network_is_removed_once(at: &Place) -> Result<()> {
 async fn an_address_is_claimed_once(at: &Place) -> Result<()> {
     let net = Net::new(at, "blue").await?;
     let lossy = Lossy::new(at).await?;
-    let registry = &lossy.place.registry;
+    let ipam = &lossy.place.ipam;
     let gateways = at.client.keys(&at.keys.addresses_of(net.vni)).await?.value;
     for want in [Want::Any(Family::V4), Want::Address("10.1.0.7".parse()?)] {
         let owner = owner(NodeId::random());
         lossy.lose(2);
-        let lease = allocate(registry, &net.pool, want, &owner).await?;
+        let lease = ipam.allocate(&net.pool, &want, &owner).await?;
         ensure!(lossy.all_lost());
         let mut claims = at.client.keys(&at.keys.addresses_of(net.vni)).await?.value;
         claims.retain(|key| !gateways.contains(key));
         ensure!(claims == [at.keys.address(net.vni, lease.ip)], "{claims:?}");
         lossy.lose(1);
-        ensure!(release(registry, net.vni, lease.ip, &owner, Some(lease.nonce)).await?);
+        ensure!(
+            ipam.free(net.vni, lease.ip, &owner, Some(lease.nonce))
+                .await?
+        );
         ensure!(lossy.all_lost());
+        let lease = ipam.allocate(&net.pool, &want, &owner).await?;
+        lossy.lose(1);
+        let released = ipam.release(net.vni, lease.ip, &owner, Some(lease.nonce), None);
+        let released = released.await?.context("it was not held")?;
+        ensure!(lossy.all_lost() && ipam.holder(net.vni, lease.ip).await?.is_none());
+        lossy.lose(1);
+        ipam.reap(&[released]).await?;
+        ensure!(lossy.all_lost());
+        let left = at.client.keys(&at.keys.addresses_of(net.vni)).await?.value;
+        ensure!(left == gateways, "{left:?}");
     }
     Ok(())
 }

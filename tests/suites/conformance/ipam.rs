@@ -1,10 +1,10 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use anyhow::{Result, ensure};
-use overlay_agent::ipam::{Family, IpamError, Pool, Want, allocate, release};
+use anyhow::{Context as _, Result, ensure};
+use overlay_agent::ipam::{Allocator, Family, Former, IpamError, Pool, Want};
 use overlay_agent::store::registry::NewNetwork;
-use overlay_agent::store::schema::{NodeId, Nonce};
+use overlay_agent::store::schema::{NodeId, Nonce, Owner};
 
 use super::networks::{blank, join_all};
 use super::publish::owner;
@@ -17,6 +17,9 @@ super::cases![
     no_address_twice_until_none_is_left,
     a_nearly_full_network,
     release_is_for_the_owner,
+    a_released_address_cools_down,
+    the_longest_released_is_taken_when_nothing_else_is_left,
+    a_name_has_its_address_again,
     no_claim_without_network,
 ];
 
@@ -34,12 +37,10 @@ async fn a_wanted_address(at: &Place) -> Result<()> {
     let pool = pool(at, &["10.1.0.0/24"], None).await?;
     let want = Want::Address("10.1.0.7".parse()?);
     let (first, second) = (owner(NodeId::random()), owner(NodeId::random()));
-    let lease = allocate(&at.registry, &pool, want, &first).await?;
+    let lease = at.ipam.allocate(&pool, &want, &first).await?;
     ensure!(lease.ip == "10.1.0.7".parse::<IpAddr>()?);
-    ensure!(allocate(&at.registry, &pool, want, &first).await? == lease);
-    let error = allocate(&at.registry, &pool, want, &second)
-        .await
-        .refused()?;
+    ensure!(at.ipam.allocate(&pool, &want, &first).await? == lease);
+    let error = at.ipam.allocate(&pool, &want, &second).await.refused()?;
     ensure!(matches!(&error, IpamError::Taken { by: Some(by), .. } if by.is_held_by(&first)));
     ensure!(
         error.to_string().contains(first.endpoint.as_str()),
@@ -54,11 +55,13 @@ async fn addresses_no_host_may_have(at: &Place) -> Result<()> {
     for ip in ["10.1.0.0", "10.1.0.1", "10.1.0.255", "10.1.1.1", "fd00::1"] {
         let want = Want::Address(ip.parse()?);
         ensure!(
-            allocate(&at.registry, &pool, want, &owner).await.is_err(),
+            at.ipam.allocate(&pool, &want, &owner).await.is_err(),
             "{ip}"
         );
     }
-    let error = allocate(&at.registry, &pool, Want::Any(Family::V6), &owner)
+    let error = at
+        .ipam
+        .allocate(&pool, &Want::Any(Family::V6), &owner)
         .await
         .refused()?;
     ensure!(matches!(error, IpamError::NoSubnet { .. }), "{error:?}");
@@ -69,18 +72,13 @@ async fn both_families(at: &Place) -> Result<()> {
     let pool = pool(at, &["10.1.0.0/16", "fd00:1::/64"], None).await?;
     let owner = owner(NodeId::random());
     for family in [Family::V4, Family::V6] {
-        let lease = allocate(&at.registry, &pool, Want::Any(family), &owner).await?;
+        let lease = at.ipam.allocate(&pool, &Want::Any(family), &owner).await?;
         pool.check(lease.ip)?;
         ensure!(Family::of(lease.ip) == family);
         ensure!(
-            release(
-                &at.registry,
-                pool.net(),
-                lease.ip,
-                &owner,
-                Some(lease.nonce)
-            )
-            .await?
+            at.ipam
+                .free(pool.net(), lease.ip, &owner, Some(lease.nonce))
+                .await?
         );
     }
     // Those of the two gateways.
@@ -93,18 +91,16 @@ async fn both_families(at: &Place) -> Result<()> {
 async fn no_address_twice_until_none_is_left(at: &Place) -> Result<()> {
     let pool = pool(at, &["10.1.0.0/27"], Some("10.1.0.1")).await?;
     let first = owner(NodeId::random());
-    allocate(
-        &at.registry,
-        &pool,
-        Want::Address("10.1.0.9".parse()?),
-        &first,
-    )
-    .await?;
+    let wanted = Want::Address("10.1.0.9".parse()?);
+    at.ipam.allocate(&pool, &wanted, &first).await?;
     let host = async || {
-        let node = NodeId::random();
+        let (node, ipam) = (NodeId::random(), Allocator::new(&at.registry));
         let mut given = Vec::new();
         loop {
-            match allocate(&at.registry, &pool, Want::Any(Family::V4), &owner(node)).await {
+            match ipam
+                .allocate(&pool, &Want::Any(Family::V4), &owner(node))
+                .await
+            {
                 Ok(lease) => given.push(lease.ip),
                 Err(IpamError::Exhausted { .. }) => return Ok(given),
                 Err(error) => return Err(error),
@@ -141,7 +137,10 @@ async fn a_nearly_full_network(at: &Place) -> Result<()> {
     for batch in ops.chunks(64) {
         at.client.txn("fill", batch).await?;
     }
-    let lease = allocate(&at.registry, &pool, Want::Any(Family::V4), &owner).await?;
+    let lease = at
+        .ipam
+        .allocate(&pool, &Want::Any(Family::V4), &owner)
+        .await?;
     ensure!(lease.ip == left, "{}", lease.ip);
     Ok(())
 }
@@ -150,8 +149,11 @@ async fn release_is_for_the_owner(at: &Place) -> Result<()> {
     let pool = pool(at, &["10.1.0.0/24"], None).await?;
     let node = NodeId::random();
     let (ours, other) = (owner(node), owner(node));
-    let lease = allocate(&at.registry, &pool, Want::Any(Family::V4), &ours).await?;
-    let free = async |who, nonce| release(&at.registry, pool.net(), lease.ip, who, nonce).await;
+    let lease = at
+        .ipam
+        .allocate(&pool, &Want::Any(Family::V4), &ours)
+        .await?;
+    let free = async |who, nonce| at.ipam.free(pool.net(), lease.ip, who, nonce).await;
     for (who, nonce) in [(&other, None), (&ours, Some(Nonce::random()))] {
         let error = free(who, nonce).await.refused()?;
         ensure!(matches!(error, IpamError::NotOurs { .. }), "{error:?}");
@@ -161,14 +163,141 @@ async fn release_is_for_the_owner(at: &Place) -> Result<()> {
     Ok(())
 }
 
+async fn a_released_address_cools_down(at: &Place) -> Result<()> {
+    let pool = pool(at, &["10.1.0.0/29"], None).await?;
+    let (net, node) = (pool.net(), NodeId::random());
+    let any = Want::Any(Family::V4);
+    let first = owner(node);
+    let lease = at.ipam.allocate(&pool, &any, &first).await?;
+    let release = async || {
+        at.ipam
+            .release(net, lease.ip, &first, Some(lease.nonce), Some("web"))
+            .await
+    };
+    let cooling = release().await?.context("it was not held")?;
+    ensure!(
+        cooling.ip == lease.ip && release().await?.is_none(),
+        "twice"
+    );
+    ensure!(at.ipam.holder(net, lease.ip).await?.is_none());
+    ensure!(at.ipam.held(net, node).await?.is_empty());
+    let handed = at.ipam.hand_over(net, lease.ip, &first).await.refused()?;
+    ensure!(matches!(handed, IpamError::NotHeld(_)), "{handed}");
+    // The others of the subnet first.
+    for _ in 0..4 {
+        let other = at.ipam.allocate(&pool, &any, &owner(node)).await?;
+        ensure!(other.ip != lease.ip, "given to somebody else at once");
+    }
+    // Who asks for just this one may have it, and then it is not deleted.
+    let second = owner(NodeId::random());
+    let named = at
+        .ipam
+        .allocate(&pool, &Want::Address(lease.ip), &second)
+        .await?;
+    at.ipam.reap(&[cooling]).await?;
+    let held = at.ipam.holder(net, lease.ip).await?;
+    ensure!(held.is_some_and(|held| held.is_held_by(&second)));
+    let again = at
+        .ipam
+        .release(net, named.ip, &second, Some(named.nonce), None);
+    let again = again.await?.context("it was not held")?;
+    at.ipam.reap(std::slice::from_ref(&again)).await?;
+    at.ipam.reap(&[again]).await?;
+    let left = at.client.get(&at.keys.address(net, lease.ip)).await?.value;
+    ensure!(left.is_none(), "{left:?}");
+    Ok(())
+}
+
+async fn the_longest_released_is_taken_when_nothing_else_is_left(at: &Place) -> Result<()> {
+    let pool = pool(at, &["10.1.0.0/29"], None).await?;
+    let (net, any) = (pool.net(), Want::Any(Family::V4));
+    let mut leases = Vec::new();
+    for _ in 0..5 {
+        let owner = owner(NodeId::random());
+        leases.push((at.ipam.allocate(&pool, &any, &owner).await?, owner));
+    }
+    let none = at
+        .ipam
+        .allocate(&pool, &any, &owner(NodeId::random()))
+        .await;
+    ensure!(matches!(none.refused()?, IpamError::Exhausted { .. }));
+    for (lease, owner) in &leases[1..3] {
+        at.ipam.release(net, lease.ip, owner, None, None).await?;
+    }
+    // The second one seems to have been free for an hour.
+    let key = at.keys.address(net, leases[2].0.ip);
+    let pair = at.client.get(&key).await?.value.context("no record")?;
+    let mut record: serde_json::Value = serde_json::from_slice(&pair.value)?;
+    let released = record["released"].as_u64().context("not released")?;
+    record["released"] = (released - 3600).into();
+    at.client.put(&key, serde_json::to_vec(&record)?).await?;
+    for expected in [2, 1] {
+        let lease = at
+            .ipam
+            .allocate(&pool, &any, &owner(NodeId::random()))
+            .await?;
+        ensure!(lease.ip == leases[expected].0.ip, "{lease:?}, {leases:?}");
+    }
+    Ok(())
+}
+
+async fn a_name_has_its_address_again(at: &Place) -> Result<()> {
+    let pool = pool(at, &["10.1.0.0/24"], None).await?;
+    let (net, node) = (pool.net(), NodeId::random());
+    let any = Want::Any(Family::V4);
+    let again = |ip, name: &str, index| {
+        Want::Again(Former {
+            ip,
+            name: name.to_owned(),
+            index,
+        })
+    };
+    let web = owner(node);
+    let lease = at.ipam.allocate(&pool, &any, &web).await?;
+    let release = async |owner: Owner, name| {
+        let released = at.ipam.release(net, lease.ip, &owner, None, name).await?;
+        released.context("it was not held")
+    };
+    let index = release(web, Some("web")).await?.index;
+    // While it cools down it is for the one of that name only, also with what is not true any more.
+    let other = owner(node);
+    let given = at
+        .ipam
+        .allocate(&pool, &again(lease.ip, "db", 0), &other)
+        .await?;
+    ensure!(given.ip != lease.ip, "given to another");
+    for index in [index, index, 0] {
+        let web = owner(node);
+        let given = at
+            .ipam
+            .allocate(&pool, &again(lease.ip, "web", index), &web)
+            .await?;
+        ensure!(given.ip == lease.ip, "{given:?}");
+        let db = owner(node);
+        let other = at
+            .ipam
+            .allocate(&pool, &again(lease.ip, "web", index), &db)
+            .await?;
+        ensure!(other.ip != lease.ip, "held by another of that name");
+        release(web, Some("web")).await?;
+    }
+    // Deleted meanwhile.
+    at.client.delete(&at.keys.address(net, lease.ip)).await?;
+    let web = owner(node);
+    let given = at
+        .ipam
+        .allocate(&pool, &again(lease.ip, "web", index), &web)
+        .await?;
+    ensure!(given.ip == lease.ip, "{given:?}");
+    Ok(())
+}
+
 async fn no_claim_without_network(at: &Place) -> Result<()> {
     let pool = pool(at, &["10.1.0.0/24"], None).await?;
     at.registry.delete_network("blue").await?;
     let owner = owner(NodeId::random());
     for want in [Want::Any(Family::V4), Want::Address("10.1.0.7".parse()?)] {
-        let error = allocate(&at.registry, &pool, want, &owner)
-            .await
-            .refused()?;
+        let error = at.ipam.allocate(&pool, &want, &owner).await.refused()?;
         ensure!(matches!(error, IpamError::NoSuchNetwork(_)), "{error:?}");
     }
     ensure!(

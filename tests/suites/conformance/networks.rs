@@ -33,6 +33,8 @@ pub(super) fn blank(name: &str) -> NewNetwork {
         internal: false,
         vlan: false,
         ranges: Vec::new(),
+        exclude: Vec::new(),
+        avoid: Vec::new(),
         reserved: Vec::new(),
         reservation: None,
     }

@@ -1,7 +1,6 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use overlay_agent::ipam;
 use overlay_agent::store::RegistryError;
 use overlay_agent::store::registry::EndpointFilter;
 use overlay_agent::store::schema::{Extra, NodeId, NodeRecord};
@@ -155,7 +154,9 @@ async fn a_removed_node_takes_its_endpoints_along(at: &Place) -> Result<()> {
             net.publish(node).await?;
         }
         // A claim whose endpoint was never published.
-        ipam::allocate(&at.registry, &net.pool, net.any(), &owner(node)).await?;
+        at.ipam
+            .allocate(&net.pool, &net.any(), &owner(node))
+            .await?;
     }
     at.registry.remove_node("gone").await?;
     let left = at

@@ -1,5 +1,5 @@
 use anyhow::{Context as _, Result, ensure};
-use overlay_agent::ipam::{self, Family, Pool, Want};
+use overlay_agent::ipam::{Family, Pool, Want};
 use overlay_agent::store::RegistryError;
 use overlay_agent::store::registry::{EndpointFilter, NewNetwork};
 use overlay_agent::store::schema::gateway_mac;
@@ -65,7 +65,11 @@ impl<'a> Net<'a> {
     /// An endpoint with a claimed address.
     pub(super) async fn claimed(&self, node: NodeId) -> Result<(EndpointPath, EndpointRecord)> {
         let owner = owner(node);
-        let lease = ipam::allocate(&self.at.registry, &self.pool, self.any(), &owner).await?;
+        let lease = self
+            .at
+            .ipam
+            .allocate(&self.pool, &self.any(), &owner)
+            .await?;
         let std::net::IpAddr::V4(ip4) = lease.ip else {
             anyhow::bail!("{} is not IPv4", lease.ip);
         };

@@ -1,7 +1,6 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use overlay_agent::ipam;
 use overlay_agent::store::schema::{NodeId, Owner, Schema};
 use overlay_agent::store::{PrefixWatch, StoreError};
 use serde_json::{Map, Value, json};
@@ -123,11 +122,14 @@ async fn an_endpoint_keeps_unknown_fields(at: &Place) -> Result<()> {
 async fn an_address_keeps_unknown_fields(at: &Place) -> Result<()> {
     let net = Net::new(at, "blue").await?;
     let node = net.node("n").await?;
-    let lease = ipam::allocate(&at.registry, &net.pool, net.any(), &owner(node)).await?;
+    let lease = at
+        .ipam
+        .allocate(&net.pool, &net.any(), &owner(node))
+        .await?;
     let key = at.keys.address(net.vni, lease.ip);
     extend(at, &key).await?;
     let to: Owner = owner(node);
-    ipam::hand_over(&at.registry, net.vni, lease.ip, &to).await?;
+    at.ipam.hand_over(net.vni, lease.ip, &to).await?;
     ensure!(extended(at, &key).await?["endpoint"] == to.endpoint.to_string());
     Ok(())
 }

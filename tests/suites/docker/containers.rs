@@ -11,7 +11,7 @@ use tests::wait::until;
 
 use super::world::{DRIVER, Dockers, address, inspect, reaches};
 use crate::support::CONVERGE;
-use crate::support::snapshot::{Snapshot, keys};
+use crate::support::snapshot::{Snapshot, held};
 
 /// How many start at once on each host.
 const MANY: usize = 20;
@@ -244,7 +244,7 @@ fn a_taken_address_stays_the_owners() -> Result<()> {
     all.run(2, "blue", "two", &[])?;
     reaches(all.docker(2), "two", "10.50.0.9")?;
     let vni = crate::support::vni_of(all.world.host(1), "blue")?;
-    let taken = keys(&all.world, &format!("addresses/{vni:06x}/"))?;
+    let taken = held(&all.world, vni)?;
     ensure!(
         taken.iter().any(|key| key.ends_with("/0a320009")),
         "{taken:?}"

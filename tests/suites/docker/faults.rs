@@ -11,7 +11,7 @@ use tests::wait::until;
 
 use super::pair::Pair;
 use super::world::{Dockers, address, inspect, reaches};
-use crate::support::snapshot::keys;
+use crate::support::snapshot::held;
 use crate::support::{CONVERGE, Store, World};
 
 /// Longest that a call of a driver takes, with the command around it.
@@ -222,7 +222,7 @@ fn host_restarts_before_the_store() -> Result<()> {
     let ip: std::net::Ipv4Addr = fixed.parse()?;
     let key = format!("/{:08x}", u32::from(ip));
     until(CONVERGE, || {
-        let taken = keys(&pair.all.world, &format!("addresses/{vni:06x}/"))?;
+        let taken = held(&pair.all.world, vni)?;
         ensure!(
             !taken.iter().any(|taken| taken.ends_with(&key)),
             "{taken:?}"

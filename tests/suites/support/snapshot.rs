@@ -90,6 +90,20 @@ pub fn keys(world: &World, folder: &str) -> Result<Vec<String>> {
     serde_json::from_str(&said).with_context(|| said)
 }
 
+/// The addresses of a network that somebody holds.
+pub fn held(world: &World, vni: u32) -> Result<Vec<String>> {
+    let mut held = keys(world, &format!("addresses/{vni:06x}/"))?;
+    let mut failed = None;
+    held.retain(|key| match of_key(world, key) {
+        Ok(line) => line.is_some(),
+        Err(error) => {
+            failed = Some(error);
+            false
+        }
+    });
+    failed.map_or(Ok(held), Err)
+}
+
 fn get(world: &World, key: &str) -> Result<String> {
     let netns = &world.store_station.netns;
     http::get(netns, world.store.address(), &format!("/v1/kv/{key}"))
@@ -108,6 +122,12 @@ fn of_key(world: &World, key: &str) -> Result<Option<String>> {
         }
         // Which endpoint was the last to change; and what an agent says of itself, anew at each start.
         ["index", _, "b", _] | ["nodes", _] => Ok(Some(format!("key {key}"))),
+        // It is there for a minute after its release.
+        ["addresses", _, ip] if !ip.is_empty() => {
+            let value: Value = serde_json::from_str(&get(world, &format!("{key}?raw"))?)?;
+            let held = value["released"].is_null();
+            Ok(held.then(|| format!("key {key}: {value}")))
+        }
         // The value of a folder is empty, and Consul's answer is then an error.
         _ if key.ends_with('/') => Ok(Some(format!("key {key}"))),
         _ => Ok(Some(format!(

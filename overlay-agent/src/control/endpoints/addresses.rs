@@ -10,9 +10,9 @@ use crate::api::types::{At, EndpointRequest};
 use crate::control::agent::Agent;
 use crate::control::error::AgentError;
 use crate::control::view::View;
-use crate::ipam::{self, Family, IpamError, Lease, Pool, Want};
+use crate::ipam::{Family, IpamError, Lease, Pool, Want};
 use crate::store::schema::{
-    EndpointPath, EndpointRecord, Extra, Network, NetworkRecord, NodeId, Owner,
+    EndpointPath, EndpointRecord, Extra, Network, NetworkRecord, NodeId, Nonce, Owner,
 };
 
 /// MAC of an endpoint that asked for none, as Docker makes it: locally administered, and as
@@ -44,7 +44,8 @@ impl Agent {
         let owner = owner(path);
         let mut leases = Vec::new();
         for want in wants {
-            match ipam::allocate(&self.registry, &pool, want, &owner).await {
+            let want = self.rather_again(network.record.vni, request.name.as_deref(), want);
+            match self.ipam.allocate(&pool, &want, &owner).await {
                 Ok(lease) => leases.push(lease),
                 Err(error) => {
                     if let IpamError::Unsettled { lease, .. } = &error {
@@ -56,6 +57,15 @@ impl Agent {
             }
         }
         Ok(leases)
+    }
+
+    /// An endpoint whose user has named it gets what the one of that name had here.
+    fn rather_again(&self, net: Vni, name: Option<&str>, want: Want) -> Want {
+        let former = match (&want, name) {
+            (Want::Any(family), Some(name)) => self.released.former(net, name, *family),
+            (Want::Any(_) | Want::Address(_) | Want::Again(_), _) => None,
+        };
+        former.map_or(want, Want::Again)
     }
 
     /// The same error, with the holder of a taken address by its names.
@@ -90,20 +100,41 @@ impl Agent {
     pub(super) async fn release_all(
         &self,
         path: &EndpointPath,
-        ips: &[IpAddr],
+        record: &EndpointRecord,
     ) -> Result<(), AgentError> {
-        for ip in ips {
-            released(ipam::release(&self.registry, path.net, *ip, &owner(path), None).await)?;
+        // Without one of its user's it is called by its id.
+        let name = Some(record.name.as_str()).filter(|name| *name != path.id.as_str());
+        for ip in record.addresses() {
+            self.let_go(path.net, ip, &owner(path), None, name).await?;
         }
         Ok(())
+    }
+
+    /// Releases an address, which then cools down. `false` when it was not held.
+    pub(super) async fn let_go(
+        &self,
+        net: Vni,
+        ip: IpAddr,
+        owner: &Owner,
+        nonce: Option<Nonce>,
+        name: Option<&str>,
+    ) -> Result<bool, AgentError> {
+        let released = self.ipam.release(net, ip, owner, nonce, name).await;
+        let cooling = not_ours(released)?.flatten();
+        let was_held = cooling.is_some();
+        if let Some(cooling) = cooling {
+            self.released.add(cooling, name);
+        }
+        Ok(was_held)
     }
 }
 
 /// What was not ours to release any more is released: an earlier attempt has done it, although its
 /// answer was lost.
-pub(super) fn released(result: Result<bool, IpamError>) -> Result<(), AgentError> {
+pub(super) fn not_ours<T>(result: Result<T, IpamError>) -> Result<Option<T>, AgentError> {
     match result {
-        Ok(_) | Err(IpamError::NotOurs { .. }) => Ok(()),
+        Ok(done) => Ok(Some(done)),
+        Err(IpamError::NotOurs { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
@@ -217,18 +248,22 @@ mod tests {
             ifname: "eth0".into(),
         };
         let both = network(&["10.0.0.0/24", "10.0.1.0/24", "fd00::/64"]);
-        let (v4, v6) = (Want::Any(Family::V4), Want::Any(Family::V6));
+        let any = Want::Any;
+        let (v4, v6) = (Family::V4, Family::V6);
         let exact = |ip: &str| Want::Address(ip.parse().unwrap());
-        assert_eq!(wants(&both, &request(&[], here())).unwrap(), [v4, v6]);
+        assert_eq!(
+            wants(&both, &request(&[], here())).unwrap(),
+            [any(v4), any(v6)]
+        );
         assert_eq!(
             wants(&both, &request(&["fd00::7"], here())).unwrap(),
-            [v4, exact("fd00::7")]
+            [any(v4), exact("fd00::7")]
         );
         let only6 = network(&["fd00::/64"]);
-        assert_eq!(wants(&only6, &request(&[], here())).unwrap(), [v6]);
+        assert_eq!(wants(&only6, &request(&[], here())).unwrap(), [any(v6)]);
         // Refused later, by the pool.
         let given = wants(&only6, &request(&["10.0.0.7"], here())).unwrap();
-        assert_eq!(given, [exact("10.0.0.7"), v6]);
+        assert_eq!(given, [exact("10.0.0.7"), any(v6)]);
         let there = request(&["10.0.0.7"], At::Node("switch".into()));
         assert_eq!(wants(&both, &there).unwrap(), [exact("10.0.0.7")]);
         let twice = request(&["10.0.0.7", "10.0.1.7"], here());

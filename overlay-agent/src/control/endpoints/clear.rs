@@ -4,10 +4,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{owner, released};
+use super::{not_ours, owner};
 use crate::control::agent::Agent;
 use crate::control::error::AgentError;
-use crate::ipam::{self, Lease};
+use crate::ipam::Lease;
 use crate::store::backoff::Backoff;
 use crate::store::schema::EndpointPath;
 
@@ -51,7 +51,7 @@ impl Agent {
         self.registry.withdraw_endpoint(path).await?;
         for lease in leases {
             let (owner, nonce) = (owner(path), Some(lease.nonce));
-            released(ipam::release(&self.registry, path.net, lease.ip, &owner, nonce).await)?;
+            not_ours(self.ipam.free(path.net, lease.ip, &owner, nonce).await)?;
         }
         Ok(())
     }

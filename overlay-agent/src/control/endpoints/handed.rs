@@ -8,12 +8,12 @@ use ipnet::IpNet;
 use overlay_common::net::{MacAddr, Vni};
 
 use super::local::routes;
-use super::{addresses, owner, released};
+use super::{addresses, owner};
 use crate::api::types::{Endpoint, EndpointState};
 use crate::control::agent::{Agent, device_name, peer_name};
 use crate::control::error::AgentError;
 use crate::host::endpoint::{self, LooseEndpoint, Route};
-use crate::ipam::{self, IpamError, Lease, Pool, Want};
+use crate::ipam::{Family, IpamError, Lease, Pool, Want};
 use crate::store::schema::{
     AddressRecord, EndpointId, EndpointRecord, GATEWAY_HOLDER, Network, Owner, RESERVED_HOLDER,
 };
@@ -54,11 +54,11 @@ impl Agent {
             node: self.node,
             endpoint: EndpointId::random_of_docker(),
         };
-        let want = wanted.map_or(Want::Any(ipam::Family::of(subnet.addr())), Want::Address);
-        match ipam::allocate(&self.registry, &pool, want, &owner).await {
+        let want = wanted.map_or(Want::Any(Family::of(subnet.addr())), Want::Address);
+        match self.ipam.allocate(&pool, &want, &owner).await {
             Ok(lease) => Ok(lease.ip),
             Err(IpamError::Unsettled { lease, source }) => {
-                let undone = ipam::release(&self.registry, net, lease.ip, &owner, None).await;
+                let undone = self.ipam.free(net, lease.ip, &owner, None).await;
                 if let Err(error) = undone {
                     tracing::warn!("{} may stay taken: {error}", lease.ip);
                 }
@@ -74,11 +74,10 @@ impl Agent {
         if self.endpoint_with(net, ip).is_some() {
             return Ok(true);
         }
-        let Some(record) = ipam::holder(&self.registry, net, ip).await? else {
+        let Some(record) = self.ipam.holder(net, ip).await? else {
             return Ok(false);
         };
-        let nobodys = [GATEWAY_HOLDER, RESERVED_HOLDER].contains(&record.endpoint.as_str());
-        Ok(record.node == self.node || nobodys)
+        Ok(record.node == self.node || record.is_nobodys())
     }
 
     /// This host's endpoint with an address.
@@ -93,7 +92,7 @@ impl Agent {
 
     /// Frees an address unless an endpoint has it.
     pub(crate) async fn give_back(&self, net: Vni, ip: IpAddr) -> Result<(), AgentError> {
-        if let Some(record) = ipam::holder(&self.registry, net, ip).await? {
+        if let Some(record) = self.ipam.holder(net, ip).await? {
             self.give_back_as(net, ip, &record).await?;
         }
         Ok(())
@@ -116,10 +115,7 @@ impl Agent {
             node: self.node,
             endpoint,
         };
-        let released = ipam::release(&self.registry, net, ip, &owner, Some(record.nonce)).await;
-        let freed = matches!(released, Ok(true));
-        self::released(released)?;
-        Ok(freed)
+        self.let_go(net, ip, &owner, Some(record.nonce), None).await
     }
 
     /// Makes an endpoint, its interface still on this host.
@@ -140,7 +136,7 @@ impl Agent {
         self.refuse_duplicate(&new.network, new.id.as_str(), new.mac)?;
         let mut leases: Vec<Lease> = Vec::new();
         for ip in &new.ips {
-            let handed = ipam::hand_over(&self.registry, net, *ip, &owner(&path)).await;
+            let handed = self.ipam.hand_over(net, *ip, &owner(&path)).await;
             leases.push(handed.map_err(|error| self.not_handed(net, *ip, error))?);
         }
         if asked.elapsed() > PATIENCE {

@@ -126,35 +126,38 @@ impl Agent {
     }
 
     pub(super) async fn remove_local(&self, path: &EndpointPath) -> Result<(), AgentError> {
-        let ips = self.take_out(path).await?;
-        self.release_all(path, &ips).await?;
+        let record = self.take_out(path).await?;
+        if let Some(record) = record {
+            self.release_all(path, &record).await?;
+        }
         self.state().locals.remove(&path.id);
         Ok(())
     }
 
     /// Takes an endpoint out of the store and the data path; the addresses that it had stay held.
-    pub(super) async fn take_out(&self, path: &EndpointPath) -> Result<Vec<IpAddr>, AgentError> {
+    pub(super) async fn take_out(
+        &self,
+        path: &EndpointPath,
+    ) -> Result<Option<EndpointRecord>, AgentError> {
         self.witness.withdrawn(path);
         self.registry.withdraw_endpoint(path).await?;
-        let (device, ips) = {
+        let (device, record) = {
             let mut state = self.state();
             // One that came from the store and was never adopted has no entry.
             let local = state.locals.get_mut(&path.id);
             match local {
                 Some(local) => {
                     local.leaving = true;
-                    let ips = local.record.addresses().collect::<Vec<_>>();
-                    (local.device.clone(), ips)
+                    (local.device.clone(), Some(local.record.clone()))
                 }
                 None => {
-                    let record = state.view.endpoints.get(path);
-                    let ips = record.map_or_else(Vec::new, |record| record.addresses().collect());
-                    (device_name(&path.id), ips)
+                    let record = state.view.endpoints.get(path).cloned();
+                    (device_name(&path.id), record)
                 }
             }
         };
         self.dismantle(&device).await?;
-        Ok(ips)
+        Ok(record)
     }
 }
 

@@ -34,8 +34,7 @@ impl Agent {
                 node: node.name,
             });
         }
-        let ips: Vec<_> = record.addresses().collect();
         self.registry.withdraw_endpoint(path).await?;
-        self.release_all(path, &ips).await
+        self.release_all(path, record).await
     }
 }

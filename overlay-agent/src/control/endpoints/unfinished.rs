@@ -9,10 +9,9 @@ use std::time::Duration;
 
 use overlay_common::net::Vni;
 
-use super::{owner, released};
+use super::owner;
 use crate::control::agent::{Agent, device_name};
 use crate::control::error::AgentError;
-use crate::ipam;
 use crate::store::backoff::Backoff;
 use crate::store::schema::{EndpointId, EndpointPath};
 
@@ -82,11 +81,10 @@ impl Agent {
         self.dismantle(&device_name(&path.id)).await?;
         let id = path.id.as_str();
         self.state().orphans.retain(|problem| !problem.is_of(id));
-        for (ip, record) in ipam::held(&self.registry, path.net, self.node).await? {
+        for (ip, record) in self.ipam.held(path.net, self.node).await? {
             if record.endpoint == id {
-                let nonce = Some(record.nonce);
-                let owner = owner(path);
-                released(ipam::release(&self.registry, path.net, ip, &owner, nonce).await)?;
+                self.let_go(path.net, ip, &owner(path), Some(record.nonce), None)
+                    .await?;
             }
         }
         Ok(())

@@ -30,7 +30,10 @@ pub enum RegistryError {
     NotReserved(String),
     #[error("all VNIs are taken")]
     NoVniLeft,
-    #[error("no /16 of 10.64.0.0/10 is left for a network without a subnet; name one")]
+    #[error(
+        "no /16 of 10.64.0.0/10 is left that neither another network nor a route of this host \
+         overlaps: choose a --subnet"
+    )]
     NoSubnetLeft,
     #[error("there is no network `{0}`: `overlay-agent network ls` lists them")]
     NoSuchNetwork(String),

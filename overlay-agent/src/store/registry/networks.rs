@@ -20,7 +20,7 @@ pub struct NewNetwork {
     pub name: String,
     /// Without one, the lowest that is free.
     pub vni: Option<Vni>,
-    /// Without one, the first /16 of 10.64.0.0/10 that overlaps no other network. Given ones may
+    /// Without one, the first /16 of 10.64.0.0/10 that overlaps no other network and nothing to `avoid`. Given ones may
     /// be another network's: networks are apart.
     pub subnets: Vec<IpNet>,
     /// Subnets without one get their first address.
@@ -33,6 +33,10 @@ pub struct NewNetwork {
     pub vlan: bool,
     /// Parts of subnets; see [`NetworkOptions::ranges`].
     pub ranges: Vec<IpNet>,
+    /// Parts of subnets; see [`NetworkOptions::exclude`].
+    pub exclude: Vec<IpNet>,
+    /// What a subnet that is chosen must not overlap, besides other networks.
+    pub avoid: Vec<IpNet>,
     /// Addresses that no endpoint may have.
     pub reserved: Vec<IpAddr>,
     /// What the VNI was reserved for, if it was.
@@ -66,6 +70,7 @@ impl NewNetwork {
                 flood_rate: self.flood_rate,
                 gateways,
                 ranges: self.ranges.clone(),
+                exclude: self.exclude.clone(),
                 docker: self.reservation.as_ref().map(|made| made.docker.clone()),
                 extra: Extra::new(),
             },
@@ -172,10 +177,8 @@ impl Registry {
         let mut own = new.subnets.clone();
         if own.is_empty() {
             let networks = self.networks().await?.items;
-            let taken: Vec<_> = networks
-                .into_iter()
-                .flat_map(|n| n.record.subnets)
-                .collect();
+            let taken = networks.into_iter().flat_map(|n| n.record.subnets);
+            let taken: Vec<_> = taken.chain(new.avoid.iter().copied()).collect();
             own.push(subnets::first_free(&taken).ok_or(RegistryError::NoSubnetLeft)?);
         }
         let record = new.record(vni, own);

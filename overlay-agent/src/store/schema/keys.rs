@@ -111,6 +111,10 @@ impl Keys {
         }
     }
 
+    pub fn indexes(&self) -> String {
+        format!("{}index/", self.root)
+    }
+
     pub fn index_of(&self, net: Vni) -> String {
         format!("{}index/{}/", self.root, hex(net))
     }
@@ -142,6 +146,13 @@ impl Keys {
     pub fn parse_revision(&self, net: Vni, key: &str) -> Option<NodeId> {
         let (_, node) = key.strip_prefix(&self.revisions_of(net))?.split_once('/')?;
         node.parse().ok()
+    }
+
+    /// The network and the node of a revision.
+    pub fn parse_any_revision(&self, key: &str) -> Option<(Vni, NodeId)> {
+        let (net, _) = key.strip_prefix(&self.indexes())?.split_once('/')?;
+        let net = unhex(net).ok()?;
+        Some((net, self.parse_revision(net, key)?))
     }
 
     /// The wake-up key number `bucket` of a network.

@@ -50,6 +50,9 @@ pub struct NetworkOptions {
     /// without one is taken from as a whole.
     #[serde(default, skip_serializing_if = "is_default")]
     pub ranges: Vec<IpNet>,
+    /// Parts of the subnets that no endpoint gets an address of, asked for or not.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub exclude: Vec<IpNet>,
     /// Id of the Docker network that it was made as, known on the host where that was.
     #[serde(default, skip_serializing_if = "is_default")]
     pub docker: Option<String>,

@@ -1,7 +1,7 @@
 //! The records of nodes, endpoints, addresses and indexes.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ipnet::IpNet;
 use overlay_common::net::MacAddr;
@@ -118,9 +118,20 @@ pub struct AddressRecord {
     pub nonce: Nonce,
     /// Unix time in seconds.
     pub since: u64,
+    /// When it was let go: nobody has it, and for [`COOL_DOWN`] nobody else gets it. Earlier versions
+    /// take it for held until it is deleted. Unix time in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub released: Option<u64>,
+    /// Who had it, by the name that its user gave it; only of a released one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     #[serde(flatten)]
     pub extra: Extra,
 }
+
+/// How long a released address is kept from others, while there is another one for them: what their peers still
+/// remember of its last holder is gone by then.
+pub const COOL_DOWN: Duration = Duration::from_secs(60);
 
 impl AddressRecord {
     /// The claim of a network's gateway, made with the network.
@@ -139,6 +150,8 @@ impl AddressRecord {
             node: NodeId::new(0),
             nonce: Nonce::random(),
             since: unix_now(),
+            released: None,
+            name: None,
             extra: Extra::new(),
         }
     }
@@ -150,12 +163,34 @@ impl AddressRecord {
             node: owner.node,
             nonce: Nonce::random(),
             since: unix_now(),
+            released: None,
+            name: None,
             extra: Extra::new(),
         }
     }
 
+    /// The same claim, let go now.
+    #[must_use]
+    pub fn let_go(self, name: Option<&str>) -> Self {
+        Self {
+            released: Some(unix_now()),
+            name: name.map(str::to_owned),
+            ..self
+        }
+    }
+
     pub fn is_held_by(&self, owner: &Owner) -> bool {
+        self.released.is_none() && self.was_held_by(owner)
+    }
+
+    /// Whether this is or was the owner's claim.
+    pub fn was_held_by(&self, owner: &Owner) -> bool {
         self.node == owner.node && self.endpoint == owner.endpoint.as_str()
+    }
+
+    /// Whether no endpoint has it by its nature: a gateway's, or one that is kept from endpoints.
+    pub fn is_nobodys(&self) -> bool {
+        [GATEWAY_HOLDER, RESERVED_HOLDER].contains(&self.endpoint.as_str())
     }
 }
 

@@ -16,6 +16,10 @@ pub const MAX_NAME: usize = 63;
 pub const MAX_SUBNETS: usize = 16;
 /// Addresses that a network keeps from its endpoints; these fit in, too.
 pub const MAX_RESERVED: usize = 8;
+/// Parts of its subnets that a network keeps from its endpoints.
+pub const MAX_EXCLUDED: usize = 64;
+/// Addresses that are freed in one transaction, with the check that no endpoint has them.
+pub const MAX_TOGETHER: usize = 32;
 /// Of one endpoint, besides its own addresses.
 pub const MAX_ALLOW_IPS: usize = 64;
 /// RFC 791: every host takes 576 bytes.
@@ -57,6 +61,12 @@ pub enum RuleError {
     RangeOutside(IpNet),
     #[error("ranges {0} and {1} are in one subnet, which has one at most")]
     TwoRanges(IpNet, IpNet),
+    #[error("{0} to exclude is in none of the network's subnets")]
+    ExcludedOutside(IpNet),
+    #[error("{count} exclusions are too many: a network has at most {MAX_EXCLUDED}")]
+    TooManyExcluded { count: usize },
+    #[error("nothing is left to give out of {0}: exclude less, or make it larger")]
+    AllExcluded(IpNet),
     #[error("{count} reserved addresses are too many: a network has at most {MAX_RESERVED}")]
     TooManyReserved { count: usize },
     #[error("MTU {mtu} is not usable: wanted is {least} to {MAX_MTU}")]
@@ -104,6 +114,7 @@ pub fn check_network(record: &NetworkRecord) -> Result<(), RuleError> {
     check_subnets(&record.subnets)?;
     check_gateways(record)?;
     check_ranges(record)?;
+    check_excluded(record)?;
     if let Some(mtu) = record.mtu {
         let least = least_mtu(&record.subnets);
         if !(least..=MAX_MTU).contains(&mtu) {
@@ -161,6 +172,30 @@ fn check_ranges(record: &NetworkRecord) -> Result<(), RuleError> {
             return Err(RuleError::TwoRanges(*first, *range));
         }
         seen.push((subnet, *range));
+    }
+    Ok(())
+}
+
+/// What a network keeps from its endpoints: parts of its subnets, and not all of what it gives out.
+fn check_excluded(record: &NetworkRecord) -> Result<(), RuleError> {
+    let excluded = &record.options.exclude;
+    if excluded.len() > MAX_EXCLUDED {
+        let count = excluded.len();
+        return Err(RuleError::TooManyExcluded { count });
+    }
+    for part in excluded {
+        if part.addr() != part.network() {
+            return Err(RuleError::HostBits { subnet: *part });
+        }
+        if !record.subnets.iter().any(|subnet| subnet.contains(part)) {
+            return Err(RuleError::ExcludedOutside(*part));
+        }
+    }
+    for subnet in &record.subnets {
+        let range = record.range_of(*subnet);
+        if subnets::without(range, excluded).is_empty() {
+            return Err(RuleError::AllExcluded(range));
+        }
     }
     Ok(())
 }
