@@ -1,5 +1,6 @@
 //! What somebody else has written below the prefix.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -118,6 +119,10 @@ fn junk_and_another_layout_disturb_nobody() -> Result<()> {
             "{refused:?}"
         );
     }
+    // Long enough to have followed it.
+    thread::sleep(Duration::from_secs(2));
+    let status = world.host(1).cli_json(&["status"])?;
+    ensure!(status["synced"] == false, "{status}");
     reachable(&one, &two, 3)?;
     ask(&world, "PUT", "kv/overlay/v1/schema", r#"{"version":1}"#)?;
     world.host_mut(1).wait_agent_ready(2 * CONVERGE)?;

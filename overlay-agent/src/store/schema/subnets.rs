@@ -98,13 +98,20 @@ mod tests {
     fn hosts_that_choose_at_once_choose_differently() {
         for start in [0, 1, 63, u32::MAX] {
             let of = |place| free_for(place, 3, start, &[]).unwrap();
-            assert!(of(0) != of(1) && of(1) != of(2) && of(0) != of(2), "{start}");
+            assert!(
+                of(0) != of(1) && of(1) != of(2) && of(0) != of(2),
+                "{start}"
+            );
         }
         let all_but_one: Vec<IpNet> = (1..DEFAULT_SUBNETS)
             .map(|number| format!("10.{}.0.0/16", 64 + number).parse().unwrap())
             .collect();
         let left = Some("10.64.0.0/16".parse().unwrap());
-        assert_eq!(free_for(1, 2, 9, &all_but_one), left, "of the other's share");
+        assert_eq!(
+            free_for(1, 2, 9, &all_but_one),
+            left,
+            "of the other's share"
+        );
         // More hosts than subnets.
         assert!(free_for(99, 100, 0, &[]).is_some());
     }
