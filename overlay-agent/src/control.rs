@@ -1,6 +1,7 @@
 //! From what the store says to what the data path does.
 
 mod admin;
+mod adopt;
 pub mod agent;
 pub mod desired;
 pub mod endpoints;
@@ -13,6 +14,7 @@ pub mod node_id;
 pub mod plan;
 pub mod problem;
 mod register;
+mod snapshot;
 pub mod start;
 mod status;
 mod sync;

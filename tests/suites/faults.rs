@@ -4,6 +4,7 @@ mod drift;
 mod identity;
 mod outage;
 mod restart;
+mod snapshot;
 
 use std::net::IpAddr;
 use std::process::Command;

@@ -146,6 +146,9 @@ pub struct Status {
     pub store: Store,
     /// Whether the data path has been brought in line with the store since the agent's start.
     pub synced: bool,
+    /// The snapshot of the store that the agent works from; `None` once it has read the store itself.
+    #[serde(default)]
+    pub snapshot: Option<SnapshotStatus>,
     /// Largest inner IP packet on this host by network with endpoints here.
     pub networks: BTreeMap<String, NetworkStatus>,
     /// All networks in the store.
@@ -180,6 +183,14 @@ pub struct Store {
     pub down_seconds: Option<u64>,
     /// Why it is down.
     pub error: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SnapshotStatus {
+    /// When the store was heard of last, RFC 3339 in UTC.
+    pub taken: String,
+    /// How long ago that is.
+    pub age_seconds: u64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

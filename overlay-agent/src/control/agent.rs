@@ -14,6 +14,7 @@ use super::desired::PeerEnd;
 use super::error::AgentError;
 use super::interest::Inbox;
 use super::problem::Problem;
+use super::snapshot::Kept;
 use super::view::View;
 use crate::config::Config;
 use crate::datapath::Datapath;
@@ -55,6 +56,8 @@ pub struct Agent {
     pub(super) witness: Arc<Witness>,
     /// What was read of the networks that are followed.
     pub(super) inbox: Arc<Inbox>,
+    /// Where what was read outlives this agent; not beside a store that is in this process.
+    pub(super) kept: Option<Arc<Kept>>,
     /// Whether this host's record in the store is its own and locked.
     pub(super) registered: watch::Sender<bool>,
     /// Counts the times that the data path was brought in line.
@@ -66,6 +69,8 @@ pub struct Agent {
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) view: View,
+    /// When the store was heard of that a snapshot was made of, if one was used.
+    pub(super) snapshot: Option<SystemTime>,
     /// Endpoints of this host; complete once the store was read.
     pub(super) locals: BTreeMap<EndpointId, LocalEndpoint>,
     /// What the maps hold; `None` when that is not known.
@@ -183,7 +188,7 @@ impl Agent {
         locals.map(|(id, local)| (id.clone(), local.vni)).collect()
     }
 
-    /// Whether the data path has been brought in line with the store since the start.
+    /// Whether the data path has been brought in line with the store, or a snapshot of it, since the start.
     pub fn is_synced(&self) -> bool {
         *self.synced.borrow() > 0
     }

@@ -139,8 +139,12 @@ impl Agent {
 }
 
 /// The running watches. Dropping them stops the queries.
-#[derive(Debug, Default)]
-pub(super) struct Watches(BTreeMap<Vni, Followed>);
+#[derive(Debug)]
+pub(super) struct Watches {
+    running: BTreeMap<Vni, Followed>,
+    /// Whether the store may be asked.
+    prepared: watch::Receiver<bool>,
+}
 
 #[derive(Debug)]
 struct Followed {
@@ -157,10 +161,17 @@ impl Drop for Followed {
 }
 
 impl Watches {
+    pub(super) fn new(prepared: watch::Receiver<bool>) -> Self {
+        Self {
+            running: BTreeMap::new(),
+            prepared,
+        }
+    }
+
     /// Follows these networks, and no others for long. Returns whether they were others before.
     pub(super) fn set(&mut self, agent: &Agent, nets: &BTreeSet<Vni>) -> bool {
         let mut changed = false;
-        self.0.retain(|net, followed| {
+        self.running.retain(|net, followed| {
             if nets.contains(net) {
                 followed.wanted = Instant::now();
             }
@@ -174,25 +185,32 @@ impl Watches {
             stays
         });
         for net in nets {
-            self.0.entry(*net).or_insert_with(|| {
+            self.running.entry(*net).or_insert_with(|| {
                 changed = true;
-                follow(agent, *net)
+                follow(agent, *net, self.prepared.clone())
             });
         }
         changed
     }
 
     pub(super) fn troubles(&self) -> impl Iterator<Item = watch::Receiver<Option<String>>> {
-        self.0.values().map(|followed| followed.trouble.clone())
+        self.running
+            .values()
+            .map(|followed| followed.trouble.clone())
     }
 }
 
-fn follow(agent: &Agent, net: Vni) -> Followed {
+fn follow(agent: &Agent, net: Vni, mut prepared: watch::Receiver<bool>) -> Followed {
     let registry = &agent.registry;
     let witness = Arc::clone(&agent.witness);
-    let mut watch = MembersWatch::new(registry.client().clone(), registry.keys(), witness, net);
+    let watch = MembersWatch::new(registry.client().clone(), registry.keys(), witness, net);
+    // Of a snapshot: those that the store has no more are to be found out.
+    let mut watch = watch.with_known(agent.state().view.nodes_on(net));
     let (trouble, inbox) = (watch.trouble(), Arc::clone(&agent.inbox));
     let task = tokio::spawn(async move {
+        if prepared.wait_for(|is| *is).await.is_err() {
+            return;
+        }
         loop {
             let changes = watch.next().await;
             inbox.put(net, changes);

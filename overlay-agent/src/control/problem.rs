@@ -1,6 +1,7 @@
 //! What is wrong in the store without stopping the agent.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use overlay_common::net::{MacAddr, Vni};
 use thiserror::Error;
@@ -131,6 +132,13 @@ pub enum Problem {
          written again"
     )]
     Uncleared { endpoint: EndpointId, ip: IpAddr },
+    #[error("what is read of the store cannot be kept for a time without it: {0}")]
+    NotKept(String),
+    #[error(
+        "a snapshot of the store that was corrupt, or of another node or prefix, is now {}: remove it",
+        .0.display()
+    )]
+    SetAside(PathBuf),
     #[error("Docker is not served: {0}")]
     Docker(String),
     #[error("network {name} is not the same in Docker: {why}")]

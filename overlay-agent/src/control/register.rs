@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -28,7 +28,11 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Prepares the store and keeps this host registered until `shutdown`. `prepared` is told when
 /// the store can be followed.
-pub(super) async fn run(agent: Arc<Agent>, prepared: Arc<Notify>, shutdown: CancellationToken) {
+pub(super) async fn run(
+    agent: Arc<Agent>,
+    prepared: watch::Sender<bool>,
+    shutdown: CancellationToken,
+) {
     tokio::select! {
         () = prepare(&agent, &prepared) => {}
         () = shutdown.cancelled() => return,
@@ -61,7 +65,7 @@ pub(super) async fn run(agent: Arc<Agent>, prepared: Arc<Notify>, shutdown: Canc
 }
 
 /// Makes the folders of a fresh store. Waits while the store is unreachable.
-async fn prepare(agent: &Agent, prepared: &Notify) {
+async fn prepare(agent: &Agent, prepared: &watch::Sender<bool>) {
     while let Err(error) = agent.registry.init().await {
         let unreachable =
             matches!(&error, RegistryError::Store(error) if error.kind() == ErrorKind::Unreachable);
@@ -70,11 +74,11 @@ async fn prepare(agent: &Agent, prepared: &Notify) {
             sleep(RETRY_UNREACHABLE).await;
         } else {
             // A store that refuses to be written may still be read.
-            prepared.notify_one();
+            prepared.send_replace(true);
             sleep(RETRY).await;
         }
     }
-    prepared.notify_one();
+    prepared.send_replace(true);
     note(agent, None);
 }
 

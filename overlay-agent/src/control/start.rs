@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use tokio::net::UnixListener;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::agent::{Agent, State};
 use super::desired::OVERHEAD;
 use super::lock::{PinsLock, RunLock};
+use super::snapshot::{self, Kept};
 use super::{follow, node_id, register};
 use crate::api::server;
 use crate::config::{Config, DockerConfig, StoreChoice};
@@ -78,6 +79,10 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
         overhead: OVERHEAD,
         ..State::default()
     };
+    let kept = (!uses_embedded(&config)).then(|| {
+        let address = registry.client().address();
+        Arc::new(Kept::new(&config.state_dir, address, &store.prefix, node))
+    });
     let underlay_watcher = UnderlayWatcher::spawn(&underlay, !config.advertise.is_empty())?;
     let agent = Arc::new(Agent {
         hops: NextHopWatcher::spawn(underlay.vteps)?,
@@ -95,6 +100,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
         metrics: sync_metrics.clone(),
         witness: Arc::default(),
         inbox: Arc::default(),
+        kept: kept.clone(),
         registered: watch::Sender::new(false),
         synced: watch::Sender::new(0),
         state: Mutex::new(state),
@@ -117,8 +123,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     let names = tokio::spawn(names::run(Arc::clone(&agent)));
     let (api, _api_file) = listen(&agent.config.agent_socket())?;
     let api = tokio::spawn(server::serve(api, Arc::clone(&agent), stopped()));
-    let prepared = Arc::new(Notify::new());
-    let following = tokio::spawn(follow::run(Arc::clone(&agent), Arc::clone(&prepared)));
+    let (prepared, is_prepared) = watch::channel(false);
+    let following = tokio::spawn(follow::run(Arc::clone(&agent), is_prepared));
+    let keeping = kept
+        .clone()
+        .map(|kept| tokio::spawn(snapshot::run(Arc::clone(&agent), kept)));
     let registered = tokio::spawn(register::run(
         Arc::clone(&agent),
         prepared,
@@ -139,6 +148,12 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     // Commands that are being carried out are finished.
     drop(agent.operations.lock().await);
     registered.await.context("deregister")?;
+    if let Some((keeping, kept)) = keeping.zip(kept) {
+        keeping.abort();
+        if agent.is_synced() {
+            agent.save(&kept).await;
+        }
+    }
     // Clients that keep their connections open would hold the end up.
     metrics.abort();
     api.abort();

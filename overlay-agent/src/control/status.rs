@@ -8,7 +8,7 @@ use super::desired::{network_mtu, network_overhead};
 use super::endpoints::network_name;
 use super::problem::Problem;
 use super::utc::utc;
-use crate::api::types::{NetworkStatus, Peer, Status, Store, Underlay};
+use crate::api::types::{NetworkStatus, Peer, SnapshotStatus, Status, Store, Underlay};
 use crate::datapath::Tables;
 use crate::host::link::XdpHook;
 use crate::metrics::{Reading, StoreReading};
@@ -47,16 +47,17 @@ impl Agent {
                 decap,
             },
             store: self.store_status(),
-            synced: self.is_synced(),
+            synced: self.is_synced() && !state.view.is_old(),
+            snapshot: of_snapshot(&state),
             networks: networks_here(&state),
             networks_total: state.view.networks.len(),
             endpoints: state.locals.len(),
             peers: peers.collect(),
-            problems: state
-                .all_problems()
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
+            problems: {
+                let kept = self.kept.iter().flat_map(|kept| kept.problems());
+                let all = state.all_problems().into_iter().chain(kept);
+                all.map(|problem| problem.to_string()).collect()
+            },
         }
     }
 
@@ -145,6 +146,15 @@ impl State {
             .chain(self.problems.iter().cloned())
             .collect()
     }
+}
+
+/// What the agent works from while the store is not read.
+fn of_snapshot(state: &State) -> Option<SnapshotStatus> {
+    let taken = state.snapshot.filter(|_| state.view.is_old())?;
+    Some(SnapshotStatus {
+        taken: utc(taken),
+        age_seconds: taken.elapsed().unwrap_or_default().as_secs(),
+    })
 }
 
 fn networks_here(state: &State) -> BTreeMap<String, NetworkStatus> {

@@ -37,6 +37,11 @@ impl StoreHealth {
         self.lock().clone()
     }
 
+    /// Takes over when an earlier run has heard of the store.
+    pub(crate) fn remember(&self, last_contact: SystemTime) {
+        self.lock().last_contact.get_or_insert(last_contact);
+    }
+
     /// Records an answer.
     pub(crate) fn contact(&self) {
         let now = SystemTime::now();
