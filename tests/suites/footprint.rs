@@ -4,10 +4,10 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::support::relay::Relay;
-use crate::support::{StoreKind, World, reachable};
+use crate::support::{StoreKind, World, reachable, vni_of};
 
 /// Resident memory of an idle agent stays below this.
 const RESIDENT_KIB: u64 = 30 * 1024;
@@ -24,6 +24,9 @@ fn idle_agent_is_small_and_quiet() -> Result<()> {
     let one = world.container(1, "blue", "one")?;
     let two = world.container(2, "blue", "two")?;
     reachable(&one, &two, 3)?;
+    let vni = vni_of(world.host(1), "blue")?;
+    let status = world.host(1).cli_json(&["status"])?;
+    let node = status["node_id"].as_str().context("no node id")?;
     // What the changes above set off is over.
     thread::sleep(Duration::from_secs(2));
 
@@ -40,16 +43,23 @@ fn idle_agent_is_small_and_quiet() -> Result<()> {
     }
     // A blocking query is asked again after a minute, a session renewed every 15 seconds.
     ensure!(
-        requests.len() <= 5,
+        requests.len() <= 6,
         "{} requests: {requests:#?}",
         requests.len()
     );
     let mut waiting = relay.waiting();
     waiting.sort();
-    ensure!(waiting.len() == 3, "waiting: {waiting:#?}");
-    for (request, folder) in waiting.iter().zip(["endpoints", "networks", "nodes"]) {
+    let [own, hints, networks, nodes] = &waiting[..] else {
+        bail!("waiting: {waiting:#?}");
+    };
+    for (request, folder) in [
+        (own, format!("endpoints/{node}/")),
+        (hints, format!("index/{vni:06x}/b/")),
+        (networks, "networks/".to_owned()),
+        (nodes, "nodes/".to_owned()),
+    ] {
         ensure!(
-            is_blocking(request) && request.contains(&format!("/overlay/v1/{folder}/?recurse")),
+            is_blocking(request) && request.contains(&format!("/overlay/v1/{folder}?recurse")),
             "waiting: {waiting:#?}"
         );
     }

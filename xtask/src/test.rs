@@ -87,7 +87,8 @@ fn in_namespaces(selection: &Selection, agent: PathBuf, args: &Args) -> Command 
             "--test",
             "suites",
             "--",
-            "--test-threads=1",
+            // Each test has hosts of its own, and waits most of the time.
+            "--test-threads=2",
         ])
         .args(selection.filters());
     command

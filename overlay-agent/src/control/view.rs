@@ -129,7 +129,9 @@ impl View {
                 self.set_members(net, whole, keys, &mut changed);
             }
             for (id, record) in arrived.ones {
-                self.set(EndpointPath { node, net, id }, record, &mut changed);
+                let path = EndpointPath { node, net, id };
+                self.readable(&path, keys);
+                self.set(path, record, &mut changed);
             }
         }
         let changed = changed.into_iter().map(|(path, before)| Changed {
@@ -184,6 +186,14 @@ impl View {
             self.bad_members.remove(&(net, node));
         } else {
             self.bad_members.insert((net, node), whole.bad);
+        }
+    }
+
+    /// An endpoint that was read, or is gone, is not corrupt any more.
+    fn readable(&mut self, path: &EndpointPath, keys: &Keys) {
+        if let Some(bad) = self.bad_members.get_mut(&(path.net, path.node)) {
+            let key = keys.endpoint(path);
+            bad.retain(|bad| bad.key != key);
         }
     }
 

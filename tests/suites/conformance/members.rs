@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use overlay_agent::store::client::TxnOp;
-use overlay_agent::store::schema::{EndpointPath, EndpointRecord, NodeId};
+use overlay_agent::store::schema::{EndpointPath, EndpointRecord, NodeId, bucket};
 use overlay_agent::store::{Change, MembersWatch, Witness};
 
 use super::Place;
@@ -24,6 +24,9 @@ super::cases![
     a_missing_key_of_the_index_is_not_believed,
     what_is_corrupt_is_reported_alone,
     what_was_missed_is_found,
+    one_came_and_one_went,
+    a_node_without_an_entry_is_gone,
+    hidden_entries_are_not_gone,
 ];
 
 /// Longest for a change that must come, with a back-off on the way.
@@ -99,13 +102,13 @@ async fn first_everything_is_compared(at: &Place) -> Result<()> {
     let mut followed = Followed::new(at, &net);
     ensure!(followed.next().await?.is_empty(), "an empty network");
     let mut all = Vec::new();
-    // More than are read at once.
-    for name in 0..20 {
+    // More than are read at once, and than one transaction takes.
+    for name in 0..40 {
         let node = net.node(&format!("n{name}")).await?;
         all.push(net.publish(node).await?);
     }
     let mut followed = Followed::new(at, &net);
-    ensure!(followed.next().await?.len() == 20);
+    ensure!(followed.next().await?.len() == 40);
     followed.knows(&all.iter().collect::<Vec<_>>())?;
     followed.quiet().await
 }
@@ -268,4 +271,62 @@ async fn what_was_missed_is_found(at: &Place) -> Result<()> {
         followed.next().await?;
     }
     followed.knows(&[&second])
+}
+
+/// As many as before, and the hint names one only.
+async fn one_came_and_one_went(at: &Place) -> Result<()> {
+    let net = Net::new(at, "blue").await?;
+    let node = net.node("n").await?;
+    let (stays, goes) = (net.publish(node).await?, net.publish(node).await?);
+    let mut followed = Followed::new(at, &net);
+    followed.next().await?;
+    ensure!(at.registry.withdraw_endpoint(&goes.0).await?);
+    let comes = net.publish(node).await?;
+    followed.next().await?;
+    followed.knows(&[&stays, &comes])
+}
+
+/// Deletes what is said of a node in the index of a network, and wakes who follows it.
+async fn without_entry(at: &Place, net: &Net<'_>, node: NodeId, more: TxnOp) -> Result<()> {
+    let entry = at.keys.revision(net.vni, node);
+    at.client
+        .txn("test", &[TxnOp::delete_tree(entry), more])
+        .await?;
+    let hint = at.keys.hint(net.vni, bucket(node));
+    at.client.put(&hint, b"\"gone\"".to_vec()).await?;
+    Ok(())
+}
+
+async fn a_node_without_an_entry_is_gone(at: &Place) -> Result<()> {
+    let net = Net::new(at, "blue").await?;
+    let (node, other) = (net.node("n").await?, net.node("m").await?);
+    let there = net.publish(other).await?;
+    net.publish(node).await?;
+    let mut followed = Followed::new(at, &net);
+    followed.next().await?;
+    let endpoints = TxnOp::delete_tree(at.keys.endpoints_of(node));
+    without_entry(at, &net, node, endpoints).await?;
+    followed.next().await?;
+    followed.knows(&[&there])
+}
+
+/// To a token that lost its rights.
+async fn hidden_entries_are_not_gone(at: &Place) -> Result<()> {
+    let net = Net::new(at, "blue").await?;
+    let node = net.node("n").await?;
+    let there = net.publish(node).await?;
+    let mut followed = Followed::new(at, &net);
+    followed.next().await?;
+    let trouble = followed.watch.trouble();
+    let sentinel = TxnOp::delete_tree(at.keys.schema());
+    without_entry(at, &net, node, sentinel).await?;
+    // Longer than the pause after which everything is compared.
+    ensure!(
+        tokio::time::timeout(3 * QUIET, followed.next())
+            .await
+            .is_err(),
+        "something came"
+    );
+    ensure!(trouble.borrow().is_some(), "nobody is told");
+    followed.knows(&[&there])
 }

@@ -32,6 +32,7 @@ fn only_the_corrupt_key_is_skipped() -> Result<()> {
     for (key, value) in bad {
         put(&world, key, value)?;
     }
+    wake(&world, 1, 1)?;
     // An address: nobody follows those, whoever wants it finds out.
     put(&world, "addresses/00002a/0a2a0909", "{}")?;
 
@@ -90,6 +91,7 @@ fn only_the_corrupt_key_is_skipped() -> Result<()> {
         let path = format!("/v1/kv/overlay/v1/{key}");
         request(&world, "DELETE", &path, "")?;
     }
+    wake(&world, 2, 0)?;
     until(CONVERGE, || {
         let status = world.host(1).cli_json(&["status"])?;
         ensure!(status["problems"] == serde_json::json!([]), "{status}");
@@ -132,6 +134,15 @@ fn works(world: &World, name: &str) -> Result<[Container; 2]> {
     let four = world.container(2, "blue", &format!("{name}-four"))?;
     reachable(&three, &four, 1)?;
     Ok([three, four])
+}
+
+/// The index entries of the node whose endpoint is corrupt: without them nobody reads it.
+fn wake(world: &World, revision: u64, endpoints: u64) -> Result<()> {
+    let node = "00000000000000ff";
+    let entry = format!("{{\"rev\": {revision}, \"endpoints\": {endpoints}}}");
+    put(world, &format!("index/00002a/n/1f/{node}"), &entry)?;
+    let hint = format!("\"{node} aaaaaaaaaaaaaaaa {revision}\"");
+    put(world, "index/00002a/b/1f", &hint)
 }
 
 fn put(world: &World, key: &str, value: &str) -> Result<()> {
