@@ -13,6 +13,7 @@ pub mod names;
 pub mod node_id;
 pub mod plan;
 pub mod problem;
+mod queue;
 mod register;
 mod snapshot;
 pub mod start;

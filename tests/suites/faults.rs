@@ -1,5 +1,6 @@
 //! What an operator fears: the store gone, the agent killed, something left behind.
 
+mod away;
 mod drift;
 mod identity;
 mod outage;

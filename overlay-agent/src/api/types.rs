@@ -112,6 +112,8 @@ pub enum EndpointState {
     Up,
     /// On this host, but its interface is gone.
     Gone,
+    /// On this host and out of the data path: another endpoint has its address.
+    Lost,
     /// On another host.
     Remote,
 }

@@ -8,8 +8,11 @@ use super::agent::{Agent, LocalEndpoint, device_name};
 use super::error::AgentError;
 use super::follow::report;
 use super::problem::Problem;
+use super::queue::Queued;
 use super::sync::Trust;
 use crate::host::endpoint;
+use crate::host::link::Link;
+use crate::store::schema::{EndpointId, EndpointPath, EndpointRecord};
 
 impl Agent {
     /// Takes over the endpoints that the store has, and the snapshot that was used at first had not.
@@ -34,15 +37,22 @@ impl Agent {
             let all = state.view.endpoints.iter();
             all.filter(|(path, _)| path.node == self.node)
                 .filter(|(path, _)| !state.locals.contains_key(&path.id))
+                .filter(|(path, _)| !state.queue.contains_key(&path.id))
                 .map(|(path, record)| (path.clone(), record.clone()))
+                .collect()
+        };
+        let queued: Vec<_> = {
+            let state = self.state();
+            let queue = state.queue.iter();
+            let new = queue.filter(|(id, _)| !state.locals.contains_key(*id));
+            new.map(|(id, queued)| (id.clone(), queued.clone()))
                 .collect()
         };
         let ours: BTreeSet<String> = {
             let state = self.state();
             let ids = published.iter().map(|(path, _)| &path.id);
-            ids.chain(state.locals.keys())
-                .map(ToString::to_string)
-                .collect()
+            let ids = ids.chain(state.locals.keys()).chain(state.queue.keys());
+            ids.map(ToString::to_string).collect()
         };
         let known = |id: &str| ours.contains(id);
         let orphans = devices
@@ -59,33 +69,66 @@ impl Agent {
         let orphans = orphans.collect();
         self.state().orphans = orphans;
         for (path, record) in published {
-            let device = device_name(&path.id);
-            let found = devices.iter().find(|(id, _)| *id == path.id.as_str());
-            let ifindex = match found {
-                Some((_, link)) => Some(
-                    self.datapath
-                        .lock()
-                        .await
-                        .attach_endpoint(&link.name)
-                        .await?,
-                ),
-                None => None,
-            };
             self.witness.published(path.clone());
-            let local = LocalEndpoint {
-                vni: path.net,
-                record,
-                device,
-                ifindex,
-                mtu: 0,
-                open: false,
-                seen: true,
-                leaving: false,
-                // Of an earlier run.
-                since: SystemTime::UNIX_EPOCH,
-            };
-            self.state().locals.insert(path.id, local);
+            self.take_over(path, record, &devices).await?;
+        }
+        for (id, queued) in queued {
+            if queued.is_removal() {
+                self.finish_removal(&id, &devices).await?;
+            } else {
+                let path = self.own_path(queued.net, &id);
+                self.take_over(path, queued.record, &devices).await?;
+            }
         }
         Ok(())
     }
+
+    /// One whose device may be gone.
+    async fn take_over(
+        &self,
+        path: EndpointPath,
+        record: EndpointRecord,
+        devices: &[(String, Link)],
+    ) -> Result<(), AgentError> {
+        let ifindex = match device_of(&path.id, devices) {
+            Some(device) => Some(self.datapath.lock().await.attach_endpoint(device).await?),
+            None => None,
+        };
+        let mut state = self.state();
+        let queued = state.queue.get(&path.id);
+        let local = LocalEndpoint {
+            vni: path.net,
+            record,
+            device: device_name(&path.id),
+            ifindex,
+            mtu: 0,
+            open: false,
+            seen: queued.is_none(),
+            leaving: queued.is_some_and(Queued::is_lost),
+            // Of an earlier run.
+            since: SystemTime::UNIX_EPOCH,
+        };
+        state.locals.insert(path.id, local);
+        Ok(())
+    }
+
+    /// One that was removed while the store was away, and perhaps not to the end.
+    async fn finish_removal(
+        &self,
+        id: &EndpointId,
+        devices: &[(String, Link)],
+    ) -> Result<(), AgentError> {
+        let Some(device) = device_of(id, devices) else {
+            return Ok(());
+        };
+        endpoint::close(&self.netlink, &self.owner, device).await?;
+        endpoint::remove(&self.netlink, &self.owner, device).await?;
+        Ok(self.datapath.lock().await.detach_endpoint(device)?)
+    }
+}
+
+fn device_of<'a>(id: &EndpointId, devices: &'a [(String, Link)]) -> Option<&'a str> {
+    let mut devices = devices.iter();
+    let found = devices.find(|(of, _)| *of == id.as_str());
+    found.map(|(_, link)| link.name.as_str())
 }

@@ -14,6 +14,7 @@ use super::desired::PeerEnd;
 use super::error::AgentError;
 use super::interest::Inbox;
 use super::problem::Problem;
+use super::queue::Queued;
 use super::snapshot::Kept;
 use super::view::View;
 use crate::config::Config;
@@ -71,6 +72,10 @@ pub(super) struct State {
     pub(super) view: View,
     /// When the store was heard of that a snapshot was made of, if one was used.
     pub(super) snapshot: Option<SystemTime>,
+    /// What the store is to be told of this host's endpoints.
+    pub(super) queue: BTreeMap<EndpointId, Queued>,
+    /// Why it cannot be told.
+    pub(super) queue_trouble: Option<String>,
     /// Endpoints of this host; complete once the store was read.
     pub(super) locals: BTreeMap<EndpointId, LocalEndpoint>,
     /// What the maps hold; `None` when that is not known.

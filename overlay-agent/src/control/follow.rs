@@ -116,7 +116,7 @@ pub(super) async fn run(agent: Arc<Agent>, prepared: watch::Receiver<bool>) {
         if only_members && agent.sync_alone(&changed).await {
             continue;
         }
-        if first && !interest.iter().all(|net| agent.state().view.knows(*net)) {
+        if first && !agent.state().view.knows_all(&interest) {
             continue;
         }
         if first {

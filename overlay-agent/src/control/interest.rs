@@ -133,8 +133,12 @@ impl Agent {
         let own = own
             .filter(|path| path.node == self.node)
             .map(|path| path.net);
-        let local = state.locals.values().map(|local| local.vni);
-        own.chain(local).chain(self.inbox.wanted()).collect()
+        let locals = state.locals.values().filter(|local| !local.leaving);
+        let local = locals.map(|local| local.vni);
+        // Those of an earlier run, which are no locals yet.
+        let queued = state.queued_networks();
+        let all = own.chain(local).chain(queued);
+        all.chain(self.inbox.wanted()).collect()
     }
 }
 

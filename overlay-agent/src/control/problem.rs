@@ -139,6 +139,26 @@ pub enum Problem {
         .0.display()
     )]
     SetAside(PathBuf),
+    #[error(
+        "endpoint {0} was added while the store was away: other hosts reach it when the store is back"
+    )]
+    Unpublished(EndpointId),
+    #[error(
+        "endpoint {0} was removed while the store was away: other hosts and its address know that when the \
+         store is back"
+    )]
+    Unwithdrawn(EndpointId),
+    #[error("what has changed while the store was away cannot be told to it: {0}")]
+    NotPublished(String),
+    #[error(
+        "endpoint {endpoint} is out of the data path: its address {ip}, given to it while the store was away, is \
+         of {by}: `overlay-agent endpoint rm {endpoint}`, then add it again"
+    )]
+    AddressLost {
+        endpoint: EndpointId,
+        ip: IpAddr,
+        by: String,
+    },
     #[error("Docker is not served: {0}")]
     Docker(String),
     #[error("network {name} is not the same in Docker: {why}")]

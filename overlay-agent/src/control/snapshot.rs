@@ -3,7 +3,7 @@
 //! The file is behind what is known by a second at most, and never in the way: what cannot be written or read is
 //! reported, and all else goes on without it.
 
-mod file;
+pub(super) mod file;
 mod restore;
 mod save;
 
@@ -26,6 +26,8 @@ pub(super) struct Kept {
     path: PathBuf,
     /// Told when there is something to be written.
     wake: Notify,
+    /// Told when there is something to tell the store.
+    pub(super) queued: Notify,
     /// Why it cannot be used.
     trouble: Mutex<Option<String>>,
 }
@@ -43,6 +45,7 @@ impl Kept {
             file: Mutex::new(File::new(path.clone(), whose)),
             path,
             wake: Notify::new(),
+            queued: Notify::new(),
             trouble: Mutex::default(),
         }
     }
@@ -60,21 +63,20 @@ impl Kept {
         trouble.into_iter().chain(aside)
     }
 
-    fn file(&self) -> MutexGuard<'_, File> {
+    pub(super) fn file(&self) -> MutexGuard<'_, File> {
         lock(&self.file)
     }
 
     /// Shows why it cannot be used, and tells it once.
-    fn note(&self, why: Option<String>) {
+    pub(super) fn note(&self, why: Option<String>) {
         let mut trouble = lock(&self.trouble);
         if *trouble == why {
             return;
         }
-        match &why {
-            Some(why) => tracing::warn!("{}", Problem::NotKept(why.clone())),
-            None => {
-                tracing::info!(file = %self.path.display(), "what is read of the store is kept again")
-            }
+        if let Some(why) = &why {
+            tracing::warn!("{}", Problem::NotKept(why.clone()));
+        } else {
+            tracing::info!(file = %self.path.display(), "what is read of the store is kept again");
         }
         *trouble = why;
     }

@@ -17,7 +17,7 @@ use super::agent::{Agent, State};
 use super::desired::OVERHEAD;
 use super::lock::{PinsLock, RunLock};
 use super::snapshot::{self, Kept};
-use super::{follow, node_id, register};
+use super::{follow, node_id, queue, register};
 use crate::api::server;
 use crate::config::{Config, DockerConfig, StoreChoice};
 use crate::datapath::{self, Datapath, Paths};
@@ -106,6 +106,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
         state: Mutex::new(state),
     });
 
+    agent.load_queue().await;
     let read = {
         let agent = Arc::clone(&agent);
         move || agent.reading(&tables)
@@ -128,6 +129,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     let keeping = kept
         .clone()
         .map(|kept| tokio::spawn(snapshot::run(Arc::clone(&agent), kept)));
+    let telling = tokio::spawn(queue::run(Arc::clone(&agent)));
     let registered = tokio::spawn(register::run(
         Arc::clone(&agent),
         prepared,
@@ -143,6 +145,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     shutdown.cancelled().await;
     info!("stopping: the data path stays as it is");
     following.abort();
+    telling.abort();
     agent.close_service().await;
     names.abort();
     // Commands that are being carried out are finished.

@@ -140,6 +140,7 @@ impl State {
             .chain(self.unregistered.clone())
             .chain(self.underlay.iter().cloned())
             .chain(uncleared)
+            .chain(self.queue_problems())
             .chain(self.of_docker())
             .chain(self.names.values().cloned())
             .chain(self.orphans.iter().cloned())

@@ -66,6 +66,12 @@ impl View {
         self.known.contains(&net)
     }
 
+    /// Whether those of these networks have been that are not removed.
+    pub fn knows_all(&self, nets: &BTreeSet<Vni>) -> bool {
+        let known = |net: &Vni| self.knows(*net) || self.network_of(*net).is_none();
+        nets.iter().all(known)
+    }
+
     /// Name and record of the network with a VNI.
     pub fn network_of(&self, vni: Vni) -> Option<(&String, &NetworkRecord)> {
         self.networks.iter().find(|(_, record)| record.vni == vni)

@@ -87,7 +87,7 @@ impl Agent {
     }
 
     /// Releases the addresses of an endpoint that is gone.
-    pub(super) async fn release_all(
+    pub(in crate::control) async fn release_all(
         &self,
         path: &EndpointPath,
         ips: &[IpAddr],
@@ -117,7 +117,10 @@ pub(super) fn owner(path: &EndpointPath) -> Owner {
 
 /// The addresses that were asked for, and any one of each other family that the network has. Of a
 /// host without an agent it is known what it has.
-fn wants(network: &NetworkRecord, request: &EndpointRequest) -> Result<Vec<Want>, AgentError> {
+pub(super) fn wants(
+    network: &NetworkRecord,
+    request: &EndpointRequest,
+) -> Result<Vec<Want>, AgentError> {
     let of = |family| {
         let mut ips = request
             .ips

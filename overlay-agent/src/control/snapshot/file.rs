@@ -1,5 +1,7 @@
 //! The file: one redb database, which a kill or a power failure leaves as it was after the last commit.
 
+mod queue;
+
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions, Permissions};
 use std::io;
@@ -48,7 +50,7 @@ pub(super) struct Whose {
 
 #[derive(Debug, Error)]
 #[error("{}: {source}", path.display())]
-pub(super) struct FileError {
+pub(in crate::control) struct FileError {
     path: PathBuf,
     source: Box<redb::Error>,
 }
@@ -63,7 +65,7 @@ pub(super) struct Loaded {
 }
 
 #[derive(Debug)]
-pub(super) struct File {
+pub(in crate::control) struct File {
     path: PathBuf,
     whose: Whose,
     database: Option<Database>,
@@ -295,6 +297,7 @@ fn claim(database: &Database, whose: &Whose) -> Result<(), redb::Error> {
         }
         txn.open_table(ENTRIES)?;
         txn.open_table(WHOLE)?;
+        txn.open_table(queue::QUEUE)?;
     }
     txn.commit()?;
     Ok(())

@@ -71,7 +71,8 @@ impl Agent {
         view.set_networks(keys, &networks);
         view.set_nodes(keys, &nodes);
         let is_known = |net: &_| whole.contains(keys.index_of(*net).as_str());
-        view.restore_endpoints(endpoints, self.node, is_known);
+        let also = self.state().queued_networks().collect();
+        view.restore_endpoints(endpoints, self.node, &also, is_known);
         Some((view, loaded.contact))
     }
 }

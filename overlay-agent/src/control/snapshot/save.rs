@@ -19,7 +19,7 @@ const SETTLE_OWN: Duration = Duration::from_millis(20);
 const CONTACT: Duration = Duration::from_secs(60);
 
 /// After a failure.
-const RETRY: Duration = Duration::from_secs(10);
+const RETRY: Duration = Duration::from_secs(5);
 
 /// How many endpoints are looked at while everybody else waits.
 const PIECE: usize = 1000;

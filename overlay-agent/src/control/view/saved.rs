@@ -49,16 +49,18 @@ impl View {
     }
 
     /// Takes over the endpoints of a snapshot, as far as anybody will follow them: this host's own, and those of
-    /// its networks that are known as a whole.
+    /// its networks, and those it is about to be on `also`, that are known as a whole.
     pub fn restore_endpoints(
         &mut self,
         endpoints: BTreeMap<EndpointPath, EndpointRecord>,
         own: NodeId,
+        also: &BTreeSet<Vni>,
         is_known: impl Fn(&Vni) -> bool,
     ) {
         self.endpoints = endpoints;
         let here = self.endpoints.keys().filter(|path| path.node == own);
-        self.known = here.map(|path| path.net).filter(is_known).collect();
+        let nets = here.map(|path| path.net).chain(also.iter().copied());
+        self.known = nets.filter(is_known).collect();
         let known = &self.known;
         self.endpoints
             .retain(|path, _| path.node == own || known.contains(&path.net));
@@ -200,7 +202,7 @@ mod tests {
         let mut snapshot = View::default();
         snapshot.set_networks(&keys(), &[]);
         snapshot.set_nodes(&keys(), &[]);
-        snapshot.restore_endpoints(saved(), OWN_NODE, |_| true);
+        snapshot.restore_endpoints(saved(), OWN_NODE, &BTreeSet::new(), |_| true);
         let mut view = View::default();
         view.go_on_with(snapshot, OWN_NODE);
         view
@@ -230,7 +232,7 @@ mod tests {
         let mut view = View::default();
         view.set_endpoints_of(OWN_NODE, &keys(), &[]);
         let mut snapshot = View::default();
-        snapshot.restore_endpoints(saved(), OWN_NODE, |_| true);
+        snapshot.restore_endpoints(saved(), OWN_NODE, &BTreeSet::new(), |_| true);
         view.go_on_with(snapshot, OWN_NODE);
         assert!(view.is_complete() && !view.is_own_old());
         let left: Vec<_> = view.endpoints.keys().cloned().collect();

@@ -101,6 +101,9 @@ pub struct AddressRecord {
     pub nonce: Nonce,
     /// Unix time in seconds.
     pub since: u64,
+    /// Whether it was chosen while the store was away: one that the store was asked for goes before it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub offline: bool,
 }
 
 impl AddressRecord {
@@ -120,6 +123,7 @@ impl AddressRecord {
             node: NodeId::new(0),
             nonce: Nonce::random(),
             since: unix_now(),
+            offline: false,
         }
     }
 
@@ -130,6 +134,7 @@ impl AddressRecord {
             node: owner.node,
             nonce: Nonce::random(),
             since: unix_now(),
+            offline: false,
         }
     }
 
