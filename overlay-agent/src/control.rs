@@ -2,6 +2,7 @@
 
 mod addresses;
 mod admin;
+mod adopt;
 pub mod agent;
 mod catalog;
 pub mod desired;
@@ -16,8 +17,10 @@ pub mod names;
 pub mod node_id;
 pub mod plan;
 pub mod problem;
+mod queue;
 mod register;
 mod released;
+mod snapshot;
 pub mod start;
 mod status;
 mod sync;

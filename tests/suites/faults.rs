@@ -1,5 +1,6 @@
 //! What an operator fears: the store gone, the agent killed, something left behind.
 
+mod away;
 mod cluster;
 mod drift;
 mod identity;
@@ -9,6 +10,7 @@ mod liveness;
 mod outage;
 mod restart;
 mod set_back;
+mod snapshot;
 mod trouble;
 mod upgrade;
 

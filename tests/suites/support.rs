@@ -105,6 +105,24 @@ impl World {
         })
     }
 
+    pub fn kill_store(&mut self) -> Result<()> {
+        match &mut self.store {
+            Store::Consul(consul) => consul.daemon().kill9(),
+            Store::Embedded(store) => store.daemon().kill9(),
+        }
+    }
+
+    /// Starts the store again, with the data it had.
+    pub fn restart_store(&mut self) -> Result<()> {
+        let (netns, ip) = (&self.store_station.netns, self.store_station.ip.into());
+        let folder = self.work.path();
+        self.store = match self.store {
+            Store::Consul(_) => Store::Consul(Consul::start(netns, ip, folder)?),
+            Store::Embedded(_) => Store::Embedded(EmbeddedStore::start(netns, ip, folder)?),
+        };
+        Ok(())
+    }
+
     pub fn host(&self, n: usize) -> &Host {
         &self.lab.hosts[n - 1]
     }

@@ -119,6 +119,8 @@ pub enum EndpointState {
     Up,
     /// On this host, but its interface is gone.
     Gone,
+    /// On this host and out of the data path: another endpoint has its address.
+    Lost,
     /// On another host.
     Remote,
 }
@@ -213,6 +215,9 @@ pub struct Status {
     pub store: Store,
     /// Whether the data path has been brought in line with the store since the agent's start.
     pub synced: bool,
+    /// The snapshot of the store that the agent works from; `None` once it has read the store itself.
+    #[serde(default)]
+    pub snapshot: Option<SnapshotStatus>,
     /// Largest inner IP packet on this host by network with endpoints here.
     pub networks: BTreeMap<String, NetworkStatus>,
     /// All networks in the store.
@@ -250,6 +255,14 @@ pub struct Store {
     pub down_seconds: Option<u64>,
     /// Why it is down.
     pub error: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SnapshotStatus {
+    /// When the store was heard of last, RFC 3339 in UTC.
+    pub taken: String,
+    /// How long ago that is.
+    pub age_seconds: u64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -180,6 +180,7 @@ fn row(endpoint: &Endpoint) -> [String; 8] {
     let state = match endpoint.state {
         EndpointState::Up => "up",
         EndpointState::Gone => "gone",
+        EndpointState::Lost => "lost",
         EndpointState::Remote => "remote",
     };
     [

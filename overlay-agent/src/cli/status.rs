@@ -16,10 +16,13 @@ pub(super) async fn exec(format: Format, client: &Client) -> Result<()> {
 
 fn text(status: &Status) -> String {
     let underlay = &status.underlay;
-    let synced = if status.synced {
-        "in line with the store"
-    } else {
-        "not yet in line with the store: it keeps its last state"
+    let synced = match &status.snapshot {
+        Some(snapshot) => format!(
+            "working from a snapshot of {}, {} s old",
+            snapshot.taken, snapshot.age_seconds
+        ),
+        None if status.synced => "in line with the store".to_owned(),
+        None => "not yet in line with the store: it keeps its last state".to_owned(),
     };
     let mut lines = fields([
         ("node", format!("{} ({})", status.node, status.node_id)),
@@ -37,7 +40,7 @@ fn text(status: &Status) -> String {
             ),
         ),
         ("store", store(&status.store)),
-        ("data path", synced.to_owned()),
+        ("data path", synced),
         ("endpoints", status.endpoints.to_string()),
         ("peers", status.peers.len().to_string()),
         (

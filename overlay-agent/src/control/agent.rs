@@ -15,7 +15,9 @@ use super::error::AgentError;
 use super::interest::Inbox;
 use super::liveness::Liveness;
 use super::problem::Problem;
+use super::queue::Queued;
 use super::released::Released;
+use super::snapshot::Kept;
 use super::view::View;
 use crate::config::Config;
 use crate::datapath::Datapath;
@@ -61,6 +63,8 @@ pub struct Agent {
     pub(super) witness: Arc<Witness>,
     /// What was read of the networks that are followed.
     pub(super) inbox: Arc<Inbox>,
+    /// Where what was read outlives this agent; not beside a store that is in this process.
+    pub(super) kept: Option<Arc<Kept>>,
     /// Whether this host's record in the store is its own and locked.
     pub(super) registered: watch::Sender<bool>,
     /// Tells that hosts have died.
@@ -78,6 +82,12 @@ pub(super) struct State {
     pub(super) view: View,
     /// Which of the other hosts are dead.
     pub(super) liveness: Liveness,
+    /// When the store was heard of that a snapshot was made of, if one was used.
+    pub(super) snapshot: Option<SystemTime>,
+    /// What the store is to be told of this host's endpoints.
+    pub(super) queue: BTreeMap<EndpointId, Queued>,
+    /// Why it cannot be told.
+    pub(super) queue_trouble: Option<String>,
     /// Endpoints of this host; complete once the store was read.
     pub(super) locals: BTreeMap<EndpointId, LocalEndpoint>,
     /// What the maps hold; `None` when that is not known.
@@ -199,7 +209,7 @@ impl Agent {
         locals.map(|(id, local)| (id.clone(), local.vni)).collect()
     }
 
-    /// Whether the data path has been brought in line with the store since the start.
+    /// Whether the data path has been brought in line with the store, or a snapshot of it, since the start.
     pub fn is_synced(&self) -> bool {
         *self.synced.borrow() > 0
     }

@@ -1,6 +1,7 @@
 //! Adding and removing endpoints. Each step that was made is undone when a later one fails.
 
 mod addresses;
+mod away;
 mod checks;
 mod clear;
 mod find;
@@ -16,6 +17,7 @@ use overlay_common::net::Vni;
 
 use super::agent::Agent;
 use super::error::AgentError;
+use super::queue::Queued;
 use crate::api::types::{At, Endpoint, EndpointRequest};
 use crate::store::schema::{EndpointId, EndpointPath, EndpointRecord, Network};
 pub use addresses::{mac_for, mac_for_v6};
@@ -39,9 +41,12 @@ impl Agent {
         };
         self.refuse_duplicate(&network, &name, request.mac)?;
         self.refuse_allowed(&network, &request.allow_ips)?;
+        let away = matches!(request.at, At::Netns { .. }) && self.is_cut_off().await;
         let node = match &request.at {
             At::Netns { .. } => {
-                self.require_registered().await?;
+                if !away {
+                    self.require_registered().await?;
+                }
                 self.node
             }
             At::Node(node) => self.agentless(node).await?,
@@ -54,7 +59,10 @@ impl Agent {
         if matches!(request.at, At::Netns { .. }) {
             self.begun(&path);
         }
-        let leases = self.lease(&network, &path, &request).await?;
+        let leases = match away {
+            true => self.lease_unasked(&network, &request)?,
+            false => self.lease(&network, &path, &request).await?,
+        };
         let record = EndpointRecord {
             allow_ips: request.allow_ips,
             forwarding: request.forwarding,
@@ -65,17 +73,25 @@ impl Agent {
                 path: netns,
                 ifname,
             } => {
-                self.add_local(&network, &path, &record, netns, ifname)
-                    .await
+                let later =
+                    away.then(|| Queued::add(path.net, record.clone(), &owner(&path), &leases));
+                let made = self.add_local(&network, &path, &record, netns, ifname, later);
+                made.await
             }
             At::Node(_) => self.add_remote(&path, &record).await,
         };
         if let Err(error) = added {
-            self.clear(path, leases).await;
+            if away {
+                self.finished(&path);
+            } else {
+                self.clear(path, leases).await;
+            }
             return Err(error);
         }
         self.finished(&path);
-        self.echo(|view| view.endpoints.contains_key(&path)).await;
+        if !away {
+            self.echo(|view| view.endpoints.contains_key(&path)).await;
+        }
         Ok(self.shown_now(&path, &record))
     }
 
@@ -87,9 +103,20 @@ impl Agent {
         let (path, record) = self.find_endpoint(name).await?;
         let _known = self.know(path.net).await;
         if path.node == self.node {
+            if self.is_cut_off().await {
+                return self.remove_later(&path, record).await;
+            }
             self.require_registered().await?;
             self.begun(&path);
-            self.remove_local(&path).await?;
+            match self.remove_local(&path).await {
+                Err(error) if error.is_outage() && self.kept.is_some() => {
+                    self.remove_later(&path, record).await?;
+                    self.finished(&path);
+                    return Ok(());
+                }
+                removed => removed?,
+            }
+            self.dequeue(&path.id).await?;
             self.finished(&path);
         } else {
             self.remove_remote(&path, &record).await?;

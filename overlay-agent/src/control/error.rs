@@ -51,6 +51,13 @@ pub enum AgentError {
     /// As [`Problem::NotRegistered`](super::problem::Problem) says it.
     #[error("endpoints of this host can neither be added nor removed now: {0}")]
     NotRegistered(String),
+    #[error(
+        "the store is away, and which addresses of network {0} are free is known only where endpoints are on it: \
+         `overlay-agent status` says how the store is doing"
+    )]
+    NetworkNotFollowed(String),
+    #[error("the store is away, and what it is to be told cannot be kept: {0}")]
+    NotKept(String),
     #[error("there is no network `{0}`: `overlay-agent network ls` lists them")]
     NoNetwork(String),
     #[error("there is no endpoint `{0}`: `overlay-agent endpoint ls` lists them")]
@@ -119,12 +126,23 @@ pub enum AgentError {
 }
 
 impl AgentError {
+    /// Whether the store is away, which passes without anybody's doing.
+    pub(super) fn is_outage(&self) -> bool {
+        match self {
+            Self::Store(error)
+            | Self::Registry(RegistryError::Store(error))
+            | Self::Ipam(IpamError::Store(error)) => error.is_outage(),
+            _ => false,
+        }
+    }
+
     pub fn blame(&self) -> Blame {
         match self {
             Self::Registry(RegistryError::Store(_))
             | Self::Ipam(IpamError::Store(_) | IpamError::Unsettled { .. })
             | Self::Store(_)
             | Self::NotSynced { .. }
+            | Self::NetworkNotFollowed(_)
             | Self::TooLate
             | Self::NotRegistered(_) => Blame::Store,
             Self::NoNetwork(_)
@@ -155,6 +173,7 @@ impl AgentError {
             | Self::Service(_)
             | Self::Tables(_)
             | Self::Netlink(_)
+            | Self::NotKept(_)
             | Self::RowsRefused { .. } => Blame::Host,
         }
     }

@@ -1,18 +1,18 @@
 //! Following the store: what changes there or on the underlay reaches the data path.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::agent::{Agent, LocalEndpoint, device_name};
+use super::agent::Agent;
 use super::error::AgentError;
 use super::interest::Watches;
-use super::problem::Problem;
+use super::snapshot::Restored;
+use super::start::PROBE;
 use super::sync::Trust;
 use super::view::View;
-use crate::host::endpoint;
 use crate::store::schema::{Keys, NodeId};
 use crate::store::watch::WatchHandle;
 use crate::store::{KvPair, PrefixWatch, Snapshot};
@@ -28,17 +28,18 @@ const FIRST_HOPS: Duration = Duration::from_secs(1);
 
 /// Runs for as long as the agent: three blocking queries, one for each network that this host has endpoints on,
 /// and the kernel's announcements.
-/// Starts when the store is `prepared`: a fresh one cannot be told from one that hides its keys.
-pub(super) async fn run(agent: Arc<Agent>, prepared: Arc<Notify>) {
-    prepared.notified().await;
+/// Asks the store when it is `prepared`: a fresh one cannot be told from one that hides its keys. Until then, what
+/// was read before it went away is followed, where there is such.
+pub(super) async fn run(agent: Arc<Agent>, prepared: watch::Receiver<bool>) {
     let (client, keys) = (agent.registry.client(), agent.registry.keys());
     let watch = |folder| {
         let watch = PrefixWatch::new(client.clone(), keys, folder);
         watch.with_witness(Arc::clone(&agent.witness))
     };
-    let networks = watch(keys.networks()).spawn();
-    let nodes = watch(keys.nodes()).with_settle(NODES).spawn();
-    let own = watch(keys.endpoints_of(agent.node)).spawn();
+    let networks = watch(keys.networks()).spawn_after(prepared.clone());
+    let nodes = watch(keys.nodes()).with_settle(NODES);
+    let nodes = nodes.spawn_after(prepared.clone());
+    let own = watch(keys.endpoints_of(agent.node)).spawn_after(prepared.clone());
     let troubles = [&networks, &nodes, &own].map(WatchHandle::trouble);
     let mut folders = Folders {
         networks: Folder::of(&networks),
@@ -46,12 +47,14 @@ pub(super) async fn run(agent: Arc<Agent>, prepared: Arc<Notify>) {
         own: Folder::of(&own),
     };
     agent.state().troubles = troubles.to_vec();
-    let mut watches = Watches::default();
+    let mut watches = Watches::new(prepared);
     let mut hops = agent.hops.subscribe();
     let mut underlay = agent.underlay_watcher.subscribe();
     let mut audit = interval(agent.config.audit_interval);
     audit.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut first = true;
+    let mut unread = interval(PROBE);
+    let mut restored = Restored::NotNeeded;
     loop {
         let mut trust = Trust::Memory;
         let mut only_members = false;
@@ -80,6 +83,10 @@ pub(super) async fn run(agent: Arc<Agent>, prepared: Arc<Notify>) {
                 trust = Trust::Nothing;
                 true
             }
+            _ = unread.tick(), if first && restored == Restored::NotNeeded => {
+                restored = agent.restore().await;
+                true
+            }
         };
         if !alive {
             return;
@@ -91,6 +98,10 @@ pub(super) async fn run(agent: Arc<Agent>, prepared: Arc<Notify>) {
         // Until everything was read, what is missing means nothing: the last state stays.
         if !agent.state().view.is_complete() {
             continue;
+        }
+        if restored == Restored::Yes && !first && !agent.state().view.is_own_old() {
+            restored = Restored::No;
+            tokio::spawn(Arc::clone(&agent).adopt_others());
         }
         let interest = agent.interest();
         if watches.set(&agent, &interest) {
@@ -105,10 +116,11 @@ pub(super) async fn run(agent: Arc<Agent>, prepared: Arc<Notify>) {
             only_members &= taken.is_some();
             changed.extend(taken.into_iter().flatten());
         }
+        agent.keep();
         if only_members && agent.sync_alone(&changed).await {
             continue;
         }
-        if first && !interest.iter().all(|net| agent.state().view.knows(*net)) {
+        if first && !agent.state().view.knows_all(&interest) {
             continue;
         }
         if first {
@@ -139,7 +151,7 @@ pub(super) async fn run(agent: Arc<Agent>, prepared: Arc<Notify>) {
     }
 }
 
-fn report(action: &str, error: AgentError) {
+pub(super) fn report(action: &str, error: AgentError) {
     tracing::error!("cannot {action}: {:#}", anyhow::Error::from(error));
 }
 
@@ -188,65 +200,5 @@ impl Folder {
         }
         self.taken = now;
         self.taken.is_some()
-    }
-}
-
-impl Agent {
-    /// Takes over the endpoints that an earlier run has left on this host. Those whose device is
-    /// gone are known too, so that they can be removed.
-    async fn adopt(self: &Arc<Self>) -> Result<(), AgentError> {
-        let unfinished = self.unfinished();
-        let devices = endpoint::list(&self.netlink, &self.owner).await?;
-        let published: Vec<_> = {
-            let state = self.state();
-            let all = state.view.endpoints.iter();
-            all.filter(|(path, _)| path.node == self.node)
-                .map(|(path, record)| (path.clone(), record.clone()))
-                .collect()
-        };
-        let known = |id: &str| published.iter().any(|(path, _)| path.id.as_str() == id);
-        let orphans = devices
-            .iter()
-            .filter(|(id, _)| !known(id) && !unfinished.iter().any(|path| path.id.as_str() == *id))
-            .map(|(id, link)| {
-                let problem = Problem::Orphan {
-                    endpoint: id.clone(),
-                    device: link.name.clone(),
-                };
-                tracing::warn!("{problem}");
-                problem
-            });
-        let orphans = orphans.collect();
-        self.state().orphans = orphans;
-        for (path, record) in published {
-            let device = device_name(&path.id);
-            let found = devices.iter().find(|(id, _)| *id == path.id.as_str());
-            let ifindex = match found {
-                Some((_, link)) => Some(
-                    self.datapath
-                        .lock()
-                        .await
-                        .attach_endpoint(&link.name)
-                        .await?,
-                ),
-                None => None,
-            };
-            self.witness.published(path.clone());
-            let local = LocalEndpoint {
-                vni: path.net,
-                record,
-                device,
-                ifindex,
-                mtu: 0,
-                open: false,
-                seen: true,
-                leaving: false,
-                // Of an earlier run.
-                since: SystemTime::UNIX_EPOCH,
-            };
-            self.state().locals.insert(path.id, local);
-        }
-        self.finish(unfinished);
-        Ok(())
     }
 }

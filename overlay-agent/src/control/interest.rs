@@ -133,14 +133,22 @@ impl Agent {
         let own = own
             .filter(|path| path.node == self.node)
             .map(|path| path.net);
-        let local = state.locals.values().map(|local| local.vni);
-        own.chain(local).chain(self.inbox.wanted()).collect()
+        let locals = state.locals.values().filter(|local| !local.leaving);
+        let local = locals.map(|local| local.vni);
+        // Those of an earlier run, which are no locals yet.
+        let queued = state.queued_networks();
+        let all = own.chain(local).chain(queued);
+        all.chain(self.inbox.wanted()).collect()
     }
 }
 
 /// The running watches. Dropping them stops the queries.
-#[derive(Debug, Default)]
-pub(super) struct Watches(BTreeMap<Vni, Followed>);
+#[derive(Debug)]
+pub(super) struct Watches {
+    running: BTreeMap<Vni, Followed>,
+    /// Whether the store may be asked.
+    prepared: watch::Receiver<bool>,
+}
 
 #[derive(Debug)]
 struct Followed {
@@ -157,10 +165,17 @@ impl Drop for Followed {
 }
 
 impl Watches {
+    pub(super) fn new(prepared: watch::Receiver<bool>) -> Self {
+        Self {
+            running: BTreeMap::new(),
+            prepared,
+        }
+    }
+
     /// Follows these networks, and no others for long. Returns whether they were others before.
     pub(super) fn set(&mut self, agent: &Agent, nets: &BTreeSet<Vni>) -> bool {
         let mut changed = false;
-        self.0.retain(|net, followed| {
+        self.running.retain(|net, followed| {
             if nets.contains(net) {
                 followed.wanted = Instant::now();
             }
@@ -174,25 +189,32 @@ impl Watches {
             stays
         });
         for net in nets {
-            self.0.entry(*net).or_insert_with(|| {
+            self.running.entry(*net).or_insert_with(|| {
                 changed = true;
-                follow(agent, *net)
+                follow(agent, *net, self.prepared.clone())
             });
         }
         changed
     }
 
     pub(super) fn troubles(&self) -> impl Iterator<Item = watch::Receiver<Option<String>>> {
-        self.0.values().map(|followed| followed.trouble.clone())
+        self.running
+            .values()
+            .map(|followed| followed.trouble.clone())
     }
 }
 
-fn follow(agent: &Agent, net: Vni) -> Followed {
+fn follow(agent: &Agent, net: Vni, mut prepared: watch::Receiver<bool>) -> Followed {
     let registry = &agent.registry;
     let witness = Arc::clone(&agent.witness);
-    let mut watch = MembersWatch::new(registry.client().clone(), registry.keys(), witness, net);
+    let watch = MembersWatch::new(registry.client().clone(), registry.keys(), witness, net);
+    // Of a snapshot: those that the store has no more are to be found out.
+    let mut watch = watch.with_known(agent.state().view.nodes_on(net));
     let (trouble, inbox) = (watch.trouble(), Arc::clone(&agent.inbox));
     let task = tokio::spawn(async move {
+        if prepared.wait_for(|is| *is).await.is_err() {
+            return;
+        }
         loop {
             let changes = watch.next().await;
             inbox.put(net, changes);

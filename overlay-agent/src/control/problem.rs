@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use overlay_common::net::{MacAddr, Vni};
 use thiserror::Error;
@@ -134,6 +135,33 @@ pub enum Problem {
          written again"
     )]
     Uncleared { endpoint: EndpointId, ip: IpAddr },
+    #[error("what is read of the store cannot be kept for a time without it: {0}")]
+    NotKept(String),
+    #[error(
+        "a snapshot of the store that was corrupt, or of another node or prefix, is now {}: remove it",
+        .0.display()
+    )]
+    SetAside(PathBuf),
+    #[error(
+        "endpoint {0} was added while the store was away: other hosts reach it when the store is back"
+    )]
+    Unpublished(EndpointId),
+    #[error(
+        "endpoint {0} was removed while the store was away: other hosts and its address know that when the \
+         store is back"
+    )]
+    Unwithdrawn(EndpointId),
+    #[error("what has changed while the store was away cannot be told to it: {0}")]
+    NotPublished(String),
+    #[error(
+        "endpoint {endpoint} is out of the data path: its address {ip}, given to it while the store was away, is \
+         of {by}: `overlay-agent endpoint rm {endpoint}`, then add it again"
+    )]
+    AddressLost {
+        endpoint: EndpointId,
+        ip: IpAddr,
+        by: String,
+    },
     #[error("Docker is not served: {0}")]
     Docker(String),
     #[error("network {name} is not the same in Docker: {why}")]

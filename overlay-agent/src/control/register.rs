@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
+use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -29,7 +29,11 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Prepares the store and keeps this host registered until `shutdown`. `prepared` is told when
 /// the store can be followed.
-pub(super) async fn run(agent: Arc<Agent>, prepared: Arc<Notify>, shutdown: CancellationToken) {
+pub(super) async fn run(
+    agent: Arc<Agent>,
+    prepared: watch::Sender<bool>,
+    shutdown: CancellationToken,
+) {
     tokio::select! {
         () = prepare(&agent, &prepared) => {}
         () = shutdown.cancelled() => return,
@@ -97,7 +101,7 @@ fn record(agent: &Agent) -> NodeRecord {
 }
 
 /// Makes the folders of a fresh store. Waits while the store is unreachable.
-async fn prepare(agent: &Agent, prepared: &Notify) {
+async fn prepare(agent: &Agent, prepared: &watch::Sender<bool>) {
     while let Err(error) = agent.registry.init().await {
         let unreachable =
             matches!(&error, RegistryError::Store(error) if error.kind() == ErrorKind::Unreachable);
@@ -108,12 +112,12 @@ async fn prepare(agent: &Agent, prepared: &Notify) {
             RegistryError::SchemaVersion { .. } => sleep(RETRY).await,
             // A store that refuses to be written may still be read.
             _ => {
-                prepared.notify_one();
+                prepared.send_replace(true);
                 sleep(RETRY).await;
             }
         }
     }
-    prepared.notify_one();
+    prepared.send_replace(true);
     note(agent, None);
 }
 

@@ -17,7 +17,8 @@ use super::agent::{Agent, State};
 use super::desired::OVERHEAD;
 use super::lock::{PinsLock, RunLock};
 use super::released::{self, Released};
-use super::{catalog, follow, liveness, node_id, register};
+use super::snapshot::{self, Kept};
+use super::{catalog, follow, liveness, node_id, queue, register};
 use crate::api::server;
 use crate::config::{Config, DockerConfig, StoreChoice};
 use crate::datapath::{self, Datapath, Paths};
@@ -80,6 +81,10 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
         overhead: OVERHEAD,
         ..State::default()
     };
+    let kept = (!uses_embedded(&config)).then(|| {
+        let address = registry.client().address();
+        Arc::new(Kept::new(&config.state_dir, address, &store.prefix, node))
+    });
     let underlay_watcher = UnderlayWatcher::spawn(&underlay, !config.advertise.is_empty())?;
     let agent = Arc::new(Agent {
         hops: NextHopWatcher::spawn(underlay.vteps)?,
@@ -99,6 +104,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
         metrics: sync_metrics.clone(),
         witness: Arc::default(),
         inbox: Arc::default(),
+        kept: kept.clone(),
         registered: watch::Sender::new(false),
         buried: Notify::new(),
         unlocked: Notify::new(),
@@ -106,6 +112,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
         state: Mutex::new(state),
     });
 
+    agent.load_queue().await;
     let read = {
         let agent = Arc::clone(&agent);
         move || agent.reading(&tables)
@@ -123,13 +130,17 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     let names = tokio::spawn(names::run(Arc::clone(&agent)));
     let (api, _api_file) = listen(&agent.config.agent_socket())?;
     let api = tokio::spawn(server::serve(api, Arc::clone(&agent), stopped()));
-    let prepared = Arc::new(Notify::new());
-    let following = tokio::spawn(follow::run(Arc::clone(&agent), Arc::clone(&prepared)));
+    let (prepared, is_prepared) = watch::channel(false);
+    let following = tokio::spawn(follow::run(Arc::clone(&agent), is_prepared));
     let watching = tokio::spawn(liveness::run(Arc::clone(&agent)));
     let cooling = {
         let agent = Arc::clone(&agent);
         tokio::spawn(async move { released::run(&agent).await })
     };
+    let keeping = kept
+        .clone()
+        .map(|kept| tokio::spawn(snapshot::run(Arc::clone(&agent), kept)));
+    let telling = tokio::spawn(queue::run(Arc::clone(&agent)));
     let registered = tokio::spawn(register::run(
         Arc::clone(&agent),
         prepared,
@@ -147,6 +158,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     info!("stopping: the data path stays as it is");
     following.abort();
     watching.abort();
+    telling.abort();
     agent.close_service().await;
     names.abort();
     cooling.abort();
@@ -154,6 +166,12 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     drop(agent.operations.lock().await);
     registered.await.context("deregister")?;
     in_catalog.await.context("leave the catalog")?;
+    if let Some((keeping, kept)) = keeping.zip(kept) {
+        keeping.abort();
+        if agent.is_synced() {
+            agent.save(&kept).await;
+        }
+    }
     // Clients that keep their connections open would hold the end up.
     metrics.abort();
     api.abort();

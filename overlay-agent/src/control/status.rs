@@ -10,7 +10,9 @@ use super::endpoints::network_name;
 use super::problem::{self, Problem};
 use super::utc::utc;
 use super::view::SHOWN;
-use crate::api::types::{NetworkStatus, Node, NodeState, Peer, Status, Store, Underlay};
+use crate::api::types::{
+    NetworkStatus, Node, NodeState, Peer, SnapshotStatus, Status, Store, Underlay,
+};
 use crate::datapath::Tables;
 use crate::host::link::XdpHook;
 use crate::metrics::{Reading, StoreReading};
@@ -49,17 +51,18 @@ impl Agent {
                 decap,
             },
             store: self.store_status(),
-            synced: self.is_synced(),
+            synced: self.is_synced() && !state.view.is_old(),
+            snapshot: of_snapshot(&state),
             networks: networks_here(&state),
             networks_total: state.view.networks.len(),
             endpoints: state.locals.len(),
             peers: peers.collect(),
             absent: self.absent(&state),
-            problems: state
-                .all_problems()
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
+            problems: {
+                let kept = self.kept.iter().flat_map(|kept| kept.problems());
+                let all = state.all_problems().into_iter().chain(kept);
+                all.map(|problem| problem.to_string()).collect()
+            },
         }
     }
 
@@ -166,12 +169,22 @@ impl State {
             .chain(self.other_versions())
             .chain(self.underlay.iter().cloned())
             .chain(uncleared)
+            .chain(self.queue_problems())
             .chain(self.of_docker())
             .chain(self.names.values().cloned())
             .chain(self.orphans.iter().cloned())
             .chain(self.problems.iter().cloned())
             .collect()
     }
+}
+
+/// What the agent works from while the store is not read.
+fn of_snapshot(state: &State) -> Option<SnapshotStatus> {
+    let taken = state.snapshot.filter(|_| state.view.is_old())?;
+    Some(SnapshotStatus {
+        taken: utc(taken),
+        age_seconds: taken.elapsed().unwrap_or_default().as_secs(),
+    })
 }
 
 fn networks_here(state: &State) -> BTreeMap<String, NetworkStatus> {

@@ -1,5 +1,7 @@
 //! What the store says, as far as this host has read it.
 
+mod saved;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use overlay_common::net::Vni;
@@ -10,6 +12,8 @@ use crate::store::schema::{
     self, BadKey, EndpointId, EndpointPath, EndpointRecord, Keys, NetworkRecord, NodeId, NodeRecord,
 };
 use crate::store::{KvPair, NodeMembers};
+use saved::Old;
+pub use saved::Part;
 
 /// What has arrived of one node on one network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,6 +43,10 @@ pub struct View {
     bad: [Vec<BadKey>; 3],
     bad_members: BTreeMap<(Vni, NodeId), Vec<BadKey>>,
     read: [bool; 3],
+    /// What of it is from a snapshot.
+    old: Old,
+    /// What differs from the snapshot.
+    unsaved: BTreeSet<Part>,
 }
 
 /// How many keys that were skipped are named.
@@ -68,6 +76,12 @@ impl View {
     /// Whether the endpoints of a network have been read.
     pub fn knows(&self, net: Vni) -> bool {
         self.known.contains(&net)
+    }
+
+    /// Whether those of these networks have been that are not removed.
+    pub fn knows_all(&self, nets: &BTreeSet<Vni>) -> bool {
+        let known = |net: &Vni| self.knows(*net) || self.network_of(*net).is_none();
+        nets.iter().all(known)
     }
 
     /// Name and record of the network with a VNI.
@@ -106,7 +120,11 @@ impl View {
         let mut before = self
             .endpoints
             .extract_if(.., |path, _| path.node == node)
-            .collect();
+            .collect::<BTreeMap<_, _>>();
+        let new: BTreeMap<EndpointPath, EndpointRecord> = new;
+        let paths = before.keys().chain(new.keys());
+        let parts = paths.map(|path| Part::Members(path.node, path.net));
+        self.unsaved.extend(parts);
         self.endpoints
             .extend(kept(new, &mut before, &listing.bad, key));
         self.finish(OWN, listing.bad);
@@ -123,6 +141,11 @@ impl View {
     ) -> Option<Vec<Changed>> {
         let mut changed = BTreeMap::new();
         let known = !self.known.insert(net);
+        self.old.networks.remove(&net);
+        if !known {
+            // Nobody knows what the snapshot has of it.
+            self.unsaved.extend([Part::Endpoints, Part::Whole]);
+        }
         for (node, arrived) in nodes.into_iter().filter(|(node, _)| *node != own) {
             if let Some(whole) = arrived.whole {
                 self.set_members(net, whole, keys, &mut changed);
@@ -139,7 +162,11 @@ impl View {
             before,
         });
         let changed = changed.filter(|changed| changed.before != changed.after);
-        known.then(|| changed.collect())
+        let changed: Vec<_> = changed.collect();
+        let parts = changed.iter().map(|changed| &changed.path);
+        let parts = parts.map(|path| Part::Members(path.node, path.net));
+        self.unsaved.extend(parts);
+        known.then_some(changed)
     }
 
     /// Keeps in `changed` what was there at first.
@@ -199,7 +226,10 @@ impl View {
 
     /// A network is not followed any more: what is known of others' endpoints on it grows old.
     pub fn forget(&mut self, net: Vni, own: NodeId) {
-        self.known.remove(&net);
+        if self.known.remove(&net) {
+            self.unsaved.extend([Part::Endpoints, Part::Whole]);
+        }
+        self.old.networks.remove(&net);
         self.endpoints
             .retain(|path, _| path.net != net || path.node == own);
         self.bad_members.retain(|(other, _), _| *other != net);
@@ -210,6 +240,12 @@ impl View {
         tell(bad.iter().filter(|bad| !known.contains(bad)));
         self.bad[folder] = bad;
         self.read[folder] = true;
+        self.old.folders[folder] = false;
+        self.unsaved.extend(match folder {
+            NETWORKS => Some(Part::Networks),
+            NODES => Some(Part::Nodes),
+            _ => None,
+        });
     }
 }
 

@@ -6,6 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use overlay_common::net::Vni;
+use rand::Rng as _;
+use rand::seq::IndexedRandom as _;
 
 use super::error::IpamError;
 use crate::store::schema::NetworkRecord;
@@ -181,6 +183,23 @@ impl Pool {
             return Err(IpamError::Reserved(ip));
         }
         Ok(())
+    }
+
+    /// Any address that is not known to be taken.
+    pub fn any_free(&self, family: Family, taken: &BTreeSet<IpAddr>) -> Result<IpAddr, IpamError> {
+        const TRIES: u128 = 4096;
+        let blocks = self.blocks(family);
+        let start = match blocks.len() {
+            0 => return Err(IpamError::NoSubnet { family }),
+            len => rand::rng().random_range(0..len),
+        };
+        let tries = (0..blocks.len().min(TRIES)).map(|n| (start + n) % blocks.len());
+        let mut free = tries.map(|number| self.free_in(blocks.nth(number), taken));
+        let free = free.find_map(|free| free.choose(&mut rand::rng()).copied());
+        free.ok_or_else(|| IpamError::Exhausted {
+            family,
+            subnets: self.subnets_of(family),
+        })
     }
 
     /// Whether `ip` is given to endpoints that name none.

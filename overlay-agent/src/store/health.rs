@@ -16,6 +16,8 @@ pub struct StoreHealth {
 pub struct HealthView {
     /// Whether the last request got an answer that only a working store gives.
     pub up: bool,
+    /// Whether it is down because it does not answer, or has trouble of its own.
+    pub away: bool,
     pub last_contact: Option<SystemTime>,
     /// When the first of the current row of failures happened; `None` while up and before the
     /// first request.
@@ -37,6 +39,11 @@ impl StoreHealth {
         self.lock().clone()
     }
 
+    /// Takes over when an earlier run has heard of the store.
+    pub(crate) fn remember(&self, last_contact: SystemTime) {
+        self.lock().last_contact.get_or_insert(last_contact);
+    }
+
     /// Records an answer.
     pub(crate) fn contact(&self) {
         let now = SystemTime::now();
@@ -44,6 +51,7 @@ impl StoreHealth {
         state.last_contact = Some(now);
         let recovered = state.down_since.take();
         state.up = true;
+        state.away = false;
         drop(state);
         if recovered.is_some() {
             tracing::info!("the store answers again");
@@ -73,6 +81,7 @@ impl StoreHealth {
             return;
         }
         state.up = false;
+        state.away = error.is_outage();
         let first = state.down_since.is_none();
         state.down_since.get_or_insert_with(SystemTime::now);
         drop(state);
@@ -80,6 +89,14 @@ impl StoreHealth {
         if first && kind != ErrorKind::TokenRefused {
             tracing::warn!(error = error as &dyn std::error::Error, "the store is down");
         }
+    }
+
+    /// Records that there was no answer for too long a time, of a request that was given up then.
+    pub(crate) fn unanswered(&self) {
+        let mut state = self.lock();
+        (state.up, state.away) = (false, true);
+        state.down_since.get_or_insert_with(SystemTime::now);
+        state.last_error = Some("it does not answer".to_owned());
     }
 
     fn lock(&self) -> MutexGuard<'_, HealthView> {

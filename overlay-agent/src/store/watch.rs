@@ -110,10 +110,18 @@ impl PrefixWatch {
     }
 
     /// Runs the watch as a task for as long as the handle lives.
-    pub fn spawn(mut self) -> WatchHandle {
+    pub fn spawn(self) -> WatchHandle {
+        self.spawn_after(watch::Sender::new(true).subscribe())
+    }
+
+    /// The same, once the store is `prepared`.
+    pub fn spawn_after(mut self, mut prepared: watch::Receiver<bool>) -> WatchHandle {
         let (sender, latest) = watch::channel(None);
         let trouble = self.trouble.subscribe();
         let task = tokio::spawn(async move {
+            if prepared.wait_for(|is| *is).await.is_err() {
+                return;
+            }
             loop {
                 let snapshot = self.next().await;
                 if sender.send(Some(snapshot)).is_err() {

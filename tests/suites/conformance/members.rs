@@ -15,6 +15,7 @@ use super::publish::Net;
 
 super::cases![
     first_everything_is_compared,
+    of_a_snapshot_what_is_gone_is_told,
     one_change_is_one_endpoint,
     several_changes_of_a_node_bring_it_whole,
     other_networks_wake_nobody,
@@ -111,6 +112,20 @@ async fn first_everything_is_compared(at: &Place) -> Result<()> {
     ensure!(followed.next().await?.len() == 40);
     followed.knows(&all.iter().collect::<Vec<_>>())?;
     followed.quiet().await
+}
+
+/// A node that is known from before and has nothing there any more, not even a revision.
+async fn of_a_snapshot_what_is_gone_is_told(at: &Place) -> Result<()> {
+    let net = Net::new(at, "blue").await?;
+    let node = net.node("n").await?;
+    let one = net.publish(node).await?;
+    let mut followed = Followed::new(at, &net);
+    let gone = NodeId::new(7);
+    followed.watch = followed.watch.with_known([node, gone].into());
+    let changes = followed.next().await?;
+    let nodes: Vec<_> = changes.iter().filter_map(whole).collect();
+    ensure!(nodes.len() == 2 && nodes.contains(&gone), "{changes:?}");
+    followed.knows(&[&one])
 }
 
 async fn one_change_is_one_endpoint(at: &Place) -> Result<()> {

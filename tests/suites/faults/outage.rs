@@ -19,7 +19,7 @@ const STEPS: [&str; 2] = [
 ];
 
 /// A world whose first agent's store can be cut off.
-fn world() -> Result<(World, Relay)> {
+pub(super) fn world() -> Result<(World, Relay)> {
     let mut world = World::without_agents(StoreKind::Embedded)?;
     let relay = Relay::start(world.host(1).netns(), world.store.address())?;
     world.host_mut(1).start_agent(&relay.url())?;
@@ -30,7 +30,7 @@ fn world() -> Result<(World, Relay)> {
 }
 
 /// How many keys there are below a folder of the store, the folder's own not counted.
-fn keys(world: &World, folder: &str) -> Result<usize> {
+pub(super) fn keys(world: &World, folder: &str) -> Result<usize> {
     let (from, store): (&Netns, SocketAddr) = (&world.store_station.netns, world.store.address());
     let path = format!("/v1/kv/overlay/v1/{folder}/?keys");
     let response = http::request(from, store, "GET", &path, "")?;
@@ -42,7 +42,7 @@ fn keys(world: &World, folder: &str) -> Result<usize> {
 }
 
 /// The network's gateway holds an address from the start.
-const GATEWAY: usize = 1;
+pub(super) const GATEWAY: usize = 1;
 
 #[test]
 fn an_answer_is_lost_and_the_store_away_for_a_moment() -> Result<()> {

@@ -15,7 +15,7 @@ use super::{inside, logged, refused, unchanged};
 use crate::support::traces::Traces;
 use crate::support::{CONVERGE, Store, StoreKind, World, reachable};
 
-/// It waits, says so, and the data path of before forwards without a loss; then it goes on.
+/// Without a snapshot it waits, says so, and the data path of before forwards without a loss; then it goes on.
 #[test]
 fn consul_is_not_there_at_the_start() -> Result<()> {
     let mut world = World::new(StoreKind::Consul)?;
@@ -37,6 +37,7 @@ fn consul_is_not_there_at_the_start() -> Result<()> {
         anyhow::bail!("this world has no Consul");
     };
     consul.daemon().kill9()?;
+    std::fs::remove_file(world.host(1).work().path().join("state/snapshot.redb"))?;
     world.host_mut(1).spawn_agent(&url, &[])?;
     let agent = world.host_mut(1).agent()?;
     logged(

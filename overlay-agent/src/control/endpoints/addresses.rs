@@ -60,7 +60,7 @@ impl Agent {
     }
 
     /// An endpoint whose user has named it gets what the one of that name had here.
-    fn rather_again(&self, net: Vni, name: Option<&str>, want: Want) -> Want {
+    pub(super) fn rather_again(&self, net: Vni, name: Option<&str>, want: Want) -> Want {
         let former = match (&want, name) {
             (Want::Any(family), Some(name)) => self.released.former(net, name, *family),
             (Want::Any(_) | Want::Address(_) | Want::Again(_), _) => None,
@@ -97,7 +97,7 @@ impl Agent {
     }
 
     /// Releases the addresses of an endpoint that is gone.
-    pub(super) async fn release_all(
+    pub(in crate::control) async fn release_all(
         &self,
         path: &EndpointPath,
         record: &EndpointRecord,
@@ -148,7 +148,10 @@ pub(super) fn owner(path: &EndpointPath) -> Owner {
 
 /// The addresses that were asked for, and any one of each other family that the network has. Of a
 /// host without an agent it is known what it has.
-fn wants(network: &NetworkRecord, request: &EndpointRequest) -> Result<Vec<Want>, AgentError> {
+pub(super) fn wants(
+    network: &NetworkRecord,
+    request: &EndpointRequest,
+) -> Result<Vec<Want>, AgentError> {
     let of = |family| {
         let mut ips = request
             .ips

@@ -71,7 +71,8 @@ impl Agent {
 /// Endpoints of a network as the store has them, and those of this host that are not there (yet).
 fn members(state: &State, net: Vni) -> impl Iterator<Item = (&EndpointId, &EndpointRecord)> {
     let published = state.view.endpoints.iter();
-    let published = published.filter(move |(path, _)| path.net == net);
+    let published =
+        published.filter(move |(path, _)| path.net == net && !state.is_removed(&path.id));
     let local = state
         .locals
         .iter()

@@ -6,6 +6,7 @@ use super::network_name;
 use crate::api::types::{Endpoint, EndpointState};
 use crate::control::agent::{Agent, State};
 use crate::control::error::AgentError;
+use crate::control::queue::Queued;
 use crate::store::registry::EndpointFilter;
 use crate::store::schema::{EndpointPath, EndpointRecord};
 
@@ -89,6 +90,7 @@ impl Agent {
             }
             None => state.view.endpoints.clone(),
         };
+        all.retain(|path, _| !state.is_removed(&path.id));
         all.extend(state.locals.iter().map(|(id, local)| {
             let path = self.own_path(local.vni, id);
             (path, local.record.clone())
@@ -121,6 +123,9 @@ impl Agent {
             device: local.map(|local| local.device.clone()),
             state: match (here, local.and_then(|local| local.ifindex)) {
                 (false, _) => EndpointState::Remote,
+                (true, _) if state.queue.get(&path.id).is_some_and(Queued::is_lost) => {
+                    EndpointState::Lost
+                }
                 (true, Some(_)) => EndpointState::Up,
                 (true, None) => EndpointState::Gone,
             },

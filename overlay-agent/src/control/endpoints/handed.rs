@@ -152,7 +152,7 @@ impl Agent {
             mtu: self.mtu_on(&new.network.record),
         };
         endpoint::create_loose(&self.netlink, &self.owner, &loose).await?;
-        self.join_or_undo(&path, &record, &device).await?;
+        self.join_or_undo(&path, &record, &device, None).await?;
         Ok(record)
     }
 

@@ -9,6 +9,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use crate::control::agent::{Agent, LocalEndpoint, device_name};
 use crate::control::desired::{network_mtu, network_overhead};
 use crate::control::error::AgentError;
+use crate::control::queue::Queued;
 use crate::control::sync::Trust;
 use crate::host::endpoint::{self, NewEndpoint, Route};
 use crate::host::service;
@@ -22,6 +23,7 @@ impl Agent {
         record: &EndpointRecord,
         netns: &Path,
         ifname: &str,
+        later: Option<Queued>,
     ) -> Result<(), AgentError> {
         let device = device_name(&path.id);
         let addresses = with_prefixes(&network.record, record);
@@ -38,7 +40,7 @@ impl Agent {
             routes: &routes,
         };
         endpoint::create(&self.netlink, &self.owner, &new).await?;
-        self.join_or_undo(path, record, &device).await
+        self.join_or_undo(path, record, &device, later).await
     }
 
     /// MTU of an endpoint's interface in bytes.
@@ -48,14 +50,16 @@ impl Agent {
         network_mtu(network.mtu, state.path_mtu, overhead).into()
     }
 
-    /// Puts a veth that was made into the data path and the store, or removes it again.
+    /// Puts a veth that was made into the data path and the store, or what the store is told `later`; or removes
+    /// it again.
     pub(super) async fn join_or_undo(
         &self,
         path: &EndpointPath,
         record: &EndpointRecord,
         device: &str,
+        later: Option<Queued>,
     ) -> Result<(), AgentError> {
-        let joined = self.join(path, record, device).await;
+        let joined = self.join(path, record, device, later).await;
         if joined.is_err() {
             self.state().locals.remove(&path.id);
             if let Err(error) = self.dismantle(device).await {
@@ -73,6 +77,7 @@ impl Agent {
         path: &EndpointPath,
         record: &EndpointRecord,
         device: &str,
+        later: Option<Queued>,
     ) -> Result<(), AgentError> {
         let attached = self.datapath.lock().await.attach_endpoint(device).await;
         let ifindex = attached?;
@@ -89,6 +94,9 @@ impl Agent {
         };
         self.state().locals.insert(path.id.clone(), local);
         self.in_data_path(path).await?;
+        if let Some(queued) = later {
+            return self.enqueue(&path.id, queued).await;
+        }
         self.registry.publish_endpoint(path, record).await?;
         self.witness.published(path.clone());
         Ok(())
@@ -112,7 +120,7 @@ impl Agent {
 
     /// Takes an endpoint out of the data path in the reverse order: device down, rows, device,
     /// and only then its program. Goes on after an error; the first is returned.
-    pub(super) async fn dismantle(&self, device: &str) -> Result<(), AgentError> {
+    pub(in crate::control) async fn dismantle(&self, device: &str) -> Result<(), AgentError> {
         let closed = {
             // A sync that still counts it in may be about to bring it up.
             let _datapath = self.datapath.lock().await;

@@ -55,7 +55,11 @@ impl Agent {
     /// has failed, or was to be removed. `paths` are those of before this run's commands.
     pub(crate) fn finish(self: &Arc<Self>, paths: Vec<EndpointPath>) {
         for path in paths {
-            if self.state().view.endpoints.contains_key(&path) {
+            let is_settled = {
+                let state = self.state();
+                state.view.endpoints.contains_key(&path) || state.queue.contains_key(&path.id)
+            };
+            if is_settled {
                 self.finished(&path);
                 continue;
             }

@@ -118,6 +118,9 @@ pub struct AddressRecord {
     pub nonce: Nonce,
     /// Unix time in seconds.
     pub since: u64,
+    /// Whether it was chosen while the store was away: one that the store was asked for goes before it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub offline: bool,
     /// When it was let go: nobody has it, and for [`COOL_DOWN`] nobody else gets it. Earlier versions
     /// take it for held until it is deleted. Unix time in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -150,6 +153,7 @@ impl AddressRecord {
             node: NodeId::new(0),
             nonce: Nonce::random(),
             since: unix_now(),
+            offline: false,
             released: None,
             name: None,
             extra: Extra::new(),
@@ -163,6 +167,7 @@ impl AddressRecord {
             node: owner.node,
             nonce: Nonce::random(),
             since: unix_now(),
+            offline: false,
             released: None,
             name: None,
             extra: Extra::new(),

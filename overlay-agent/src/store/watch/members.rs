@@ -92,6 +92,14 @@ impl MembersWatch {
         }
     }
 
+    /// Nodes that may have endpoints there by what is known already: what they have is to be told anew.
+    #[must_use]
+    pub fn with_known(mut self, nodes: BTreeSet<NodeId>) -> Self {
+        let never = nodes.into_iter().map(|node| (node, Revision::default()));
+        self.known.extend(never);
+        self
+    }
+
     /// Why the network cannot be followed, when waiting does not mend it; `None` during an outage.
     pub fn trouble(&self) -> watch::Receiver<Option<String>> {
         self.trouble.subscribe()
