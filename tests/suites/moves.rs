@@ -1,10 +1,13 @@
 //! The underlay changes under running traffic: addresses, MACs, MTU, the device itself.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
+use tests::command::capture;
 use tests::lab::{Host, UNDERLAY};
+use tests::netns::Netns;
 use tests::traffic::ping::ping_with;
 use tests::traffic::tcp::transfer;
 use tests::wait::until;
@@ -180,6 +183,48 @@ fn a_next_hop_replaced_in_silence() -> Result<()> {
         Ok(())
     })?;
     pair.reachable()
+}
+
+/// What the store had to say meanwhile is sent again by TCP when that sees fit: after a long time without a
+/// link, seconds later.
+#[test]
+fn a_link_that_is_back_is_connected_by_anew() -> Result<()> {
+    let pair = Pair::new(&[])?;
+    let switch = pair.world.lab.switch().context("no switch")?;
+    let host = pair.world.host(1).netns();
+    let before = connections(host)?;
+    ensure!(!before.is_empty(), "no connections");
+    for (state, carrier) in [("down", "NO-CARRIER"), ("up", "LOWER_UP")] {
+        switch.ip(&["link", "set", "p1", state])?;
+        until(CONVERGE, || {
+            let link = host.ip(&["link", "show", UNDERLAY])?;
+            ensure!(link.contains(carrier), "{link}");
+            Ok(())
+        })?;
+        // The agent looks a moment after the kernel's announcement.
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    until(CONVERGE, || {
+        let now = connections(host)?;
+        ensure!(!now.is_empty(), "no connections");
+        let old: Vec<_> = now.intersection(&before).collect();
+        ensure!(old.is_empty(), "still connected from {old:?}");
+        Ok(())
+    })?;
+    pair.reachable()
+}
+
+/// The ports that a host has connections to the store from.
+fn connections(host: &Netns) -> Result<BTreeSet<String>> {
+    let mut command = host.command("ss")?;
+    command.args(["-Htn", "state", "established", "dport", "=", ":8500"]);
+    let found = capture(&mut command)?;
+    ensure!(found.status.success(), "ss: {found:?}");
+    let lines = String::from_utf8_lossy(&found.stdout);
+    let own = lines
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(2));
+    Ok(own.map(str::to_owned).collect())
 }
 
 #[test]

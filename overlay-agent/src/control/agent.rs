@@ -118,6 +118,8 @@ pub(super) struct State {
     pub(super) retired: BTreeMap<u32, PathStats>,
     /// How the free addresses of the networks that are followed get fewer.
     pub(super) trends: BTreeMap<(Vni, Family), Trend>,
+    /// Whether the underlay device was cut off when it was last looked at.
+    pub(super) cut_off: bool,
     /// Largest IP packet of the underlay device in bytes.
     pub(super) underlay_mtu: u16,
     /// Largest IP packet in bytes that the underlay takes to every peer.

@@ -22,7 +22,8 @@ impl Agent {
             Some(gone) => vec![gone],
             None => missing.collect(),
         };
-        {
+        let is_cut_off = now.link.as_ref().is_none_or(|link| !link.carrier);
+        let is_back = {
             let mut state = self.state();
             for problem in problems.iter().filter(|p| !state.underlay.contains(p)) {
                 tracing::warn!("{problem}");
@@ -36,18 +37,22 @@ impl Agent {
                 }
                 state.underlay_mtu = mtu;
             }
-        }
+            std::mem::replace(&mut state.cut_off, is_cut_off) && !is_cut_off
+        };
         let mut datapath = self.datapath.lock().await;
         datapath.set_addresses(now.vteps, now.link.as_ref().and_then(|link| link.mac))?;
         self.hops.set_vteps(now.vteps);
         let before = *self.vteps.borrow();
+        // Connections from an address that is gone would hang; those that the link has come back to, until TCP
+        // tries again, for as long as it was gone.
+        if (before != now.vteps || is_back)
+            && let Err(error) = self.registry.client().reconnect()
+        {
+            let error = format!("{:#}", anyhow::Error::from(error));
+            tracing::warn!(error, "the connections to the store stay");
+        }
         if before != now.vteps {
             tracing::info!(%before, now = %now.vteps, "this host's address has changed");
-            // Connections from an address that is gone would hang.
-            if let Err(error) = self.registry.client().reconnect() {
-                let error = format!("{:#}", anyhow::Error::from(error));
-                tracing::warn!(error, "the connections to the store stay");
-            }
             self.vteps.send_replace(now.vteps);
         }
         match &now.link {

@@ -61,6 +61,8 @@ pub struct Link {
     /// Bus of the hardware behind it: `pci`, `virtio` …
     pub bus: Option<String>,
     pub up: bool,
+    /// Whether there is something at the other end.
+    pub carrier: bool,
     pub xdp: Option<XdpAttachment>,
     pub vxlan: Option<VxlanLink>,
     /// The other end of a veth in another namespace.
@@ -91,6 +93,7 @@ impl From<LinkMessage> for Link {
         let mut link = Self {
             ifindex: message.header.index,
             up: message.header.flags.contains(LinkFlags::Up),
+            carrier: message.header.flags.contains(LinkFlags::LowerUp),
             ..Self::default()
         };
         let (mut other, mut netnsid) = (None, None);
