@@ -1,6 +1,5 @@
 //! What somebody else has written below the prefix.
 
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -19,7 +18,6 @@ const TOGETHER: usize = 64;
 #[test]
 fn junk_and_another_layout_disturb_nobody() -> Result<()> {
     let mut world = World::new(StoreKind::Consul)?;
-    let url = world.store.url();
     world.create_network("blue", &["--subnet", "10.42.0.0/16"])?;
     let one = world.container(1, "blue", "one")?;
     let two = world.container(2, "blue", "two")?;
@@ -99,19 +97,8 @@ fn junk_and_another_layout_disturb_nobody() -> Result<()> {
     }
     healed(&world, &one, "junk")?;
 
-    // Another version's layout: who runs goes on, who starts touches nothing and waits.
+    // A later version's layout: who runs goes on, and makes nothing in it.
     ask(&world, "PUT", "kv/overlay/v1/schema", r#"{"version":99}"#)?;
-    world.host_mut(1).agent()?.stop(Duration::from_secs(10))?;
-    world.host_mut(1).spawn_agent(&url, &[])?;
-    until(CONVERGE, || {
-        let status = world.host(1).cli_json(&["status"])?;
-        let problems = status["problems"].to_string();
-        ensure!(
-            status["synced"] == false && problems.contains("layout version 99"),
-            "{status}"
-        );
-        Ok(())
-    })?;
     for host in [1, 2] {
         let refused = world.host(host).cli(&["network", "create", "red"])?;
         ensure!(
@@ -119,13 +106,8 @@ fn junk_and_another_layout_disturb_nobody() -> Result<()> {
             "{refused:?}"
         );
     }
-    // Long enough to have followed it.
-    thread::sleep(Duration::from_secs(2));
-    let status = world.host(1).cli_json(&["status"])?;
-    ensure!(status["synced"] == false, "{status}");
     reachable(&one, &two, 3)?;
     ask(&world, "PUT", "kv/overlay/v1/schema", r#"{"version":1}"#)?;
-    world.host_mut(1).wait_agent_ready(2 * CONVERGE)?;
     healed(&world, &one, "layout")?;
     let summary = pinging.stop()?;
     ensure!(summary.lost() == 0, "traffic was lost: {summary:?}");
