@@ -5,7 +5,7 @@ mod suites;
 mod tally;
 
 use std::{
-    path::PathBuf,
+    path::Path,
     process::{Command, ExitCode},
 };
 
@@ -19,7 +19,11 @@ use tests::{
     process::SHOW_LOGS,
 };
 
-use self::{runner::run, suites::Selection, tally::Tally};
+use self::{
+    runner::{run, run_together},
+    suites::Selection,
+    tally::Tally,
+};
 use crate::{build, setup, shell::cargo};
 
 /// Run all tests, or the named suites; all but `unit` need root
@@ -48,7 +52,11 @@ pub(crate) fn exec(args: &Args) -> Result<ExitCode> {
     }
     if selection.needs_root() {
         match build::agent(true) {
-            Ok(agent) => run(&mut in_namespaces(&selection, agent, args), &mut tally)?,
+            Ok(agent) => {
+                let runs = selection.runs().into_iter();
+                let runs = runs.map(|filters| in_namespaces(&filters, &agent, args));
+                run_together(runs.collect(), &mut tally)?;
+            }
             Err(error) => {
                 interrupt::check()?;
                 eprintln!("error: no agent to test: {error:#}");
@@ -72,7 +80,7 @@ fn unit() -> Command {
     command
 }
 
-fn in_namespaces(selection: &Selection, agent: PathBuf, args: &Args) -> Command {
+fn in_namespaces(filters: &[String], agent: &Path, args: &Args) -> Command {
     let mut command = cargo();
     if let Some(version) = args.docker_version {
         command.env(VERSION_ENV, version.name());
@@ -87,9 +95,8 @@ fn in_namespaces(selection: &Selection, agent: PathBuf, args: &Args) -> Command 
             "--test",
             "suites",
             "--",
-            // Each test has hosts of its own, and waits most of the time.
-            "--test-threads=2",
+            "--test-threads=1",
         ])
-        .args(selection.filters());
+        .args(filters);
     command
 }

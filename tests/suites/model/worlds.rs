@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use overlay_common::layout::TunnelValue;
+use overlay_common::layout::{TunnelValue, tunnel_flags};
 use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::IteratorRandom as _;
@@ -47,6 +47,6 @@ fn change(rng: &mut StdRng, tunnel: &mut TunnelValue) {
         1 => tunnel.mtu = rng.random_range(576..10_000),
         // To a group.
         2 => tunnel.header[0] |= 1,
-        _ => tunnel.flags = rng.random_range(0..2),
+        _ => tunnel.flags ^= tunnel_flags::RESOLVED,
     }
 }

@@ -3,9 +3,10 @@
 use std::{
     io::{ErrorKind, Read as _, Write as _},
     os::unix::process::CommandExt as _,
+    panic::resume_unwind,
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
-    thread,
+    thread::{self, ScopedJoinHandle},
     time::{Duration, Instant},
 };
 
@@ -33,6 +34,43 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// The program cannot be started; or Ctrl-C came: the program is ended then, and what its tests
 /// had made is removed.
 pub(super) fn run(command: &mut Command, tally: &mut Tally) -> Result<()> {
+    run_shown(command, tally, Pieces::Any)
+}
+
+/// The same for several at a time, whose lines mingle.
+pub(super) fn run_together(mut commands: Vec<Command>, tally: &mut Tally) -> Result<()> {
+    if let [command] = &mut commands[..] {
+        return run(command, tally);
+    }
+    let results: Vec<_> = thread::scope(|scope| {
+        let runs: Vec<_> = commands
+            .iter_mut()
+            .map(|command| {
+                scope.spawn(|| {
+                    let mut tally = Tally::default();
+                    run_shown(command, &mut tally, Pieces::Lines).map(|()| tally)
+                })
+            })
+            .collect();
+        runs.into_iter().map(ScopedJoinHandle::join).collect()
+    });
+    for result in results {
+        let counted = result.unwrap_or_else(|panic| resume_unwind(panic))?;
+        tally.add(&counted);
+    }
+    Ok(())
+}
+
+/// What is shown at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pieces {
+    /// Whatever comes: a test's name shows while it runs.
+    Any,
+    /// Whole lines, between which others may come.
+    Lines,
+}
+
+fn run_shown(command: &mut Command, tally: &mut Tally, pieces: Pieces) -> Result<()> {
     let line = shown(command);
     eprintln!("$ {line}");
     // A group of its own gets Ctrl-C from us alone, so that we see its end.
@@ -48,7 +86,7 @@ pub(super) fn run(command: &mut Command, tally: &mut Tally) -> Result<()> {
     let ended = AtomicBool::new(false);
     let streamed = thread::scope(|scope| {
         scope.spawn(|| pass_on_interrupt(group, &ended));
-        let streamed = stream(&mut child, tally);
+        let streamed = stream(&mut child, tally, pieces);
         ended.store(true, Ordering::Relaxed);
         streamed
     });
@@ -66,10 +104,11 @@ pub(super) fn run(command: &mut Command, tally: &mut Tally) -> Result<()> {
 }
 
 /// Until the output ends, which is when all that write to it have ended.
-fn stream(child: &mut Child, tally: &mut Tally) -> Result<()> {
+fn stream(child: &mut Child, tally: &mut Tally, pieces: Pieces) -> Result<()> {
     let mut output = child.stdout.take().context("the program has no output")?;
     let mut terminal = std::io::stdout();
     let mut buffer = [0; 4096];
+    let mut held = Vec::new();
     loop {
         let length = match output.read(&mut buffer) {
             Ok(0) => break,
@@ -77,14 +116,20 @@ fn stream(child: &mut Child, tally: &mut Tally) -> Result<()> {
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(error) => return Err(error.into()),
         };
-        // Not line by line: a test's name shows while it runs.
-        terminal
-            .write_all(&buffer[..length])
-            .and_then(|()| terminal.flush())?;
         tally.read(&buffer[..length]);
+        held.extend_from_slice(&buffer[..length]);
+        let end = match pieces {
+            Pieces::Any => Some(held.len()),
+            Pieces::Lines => held
+                .iter()
+                .rposition(|byte| *byte == b'\n')
+                .map(|at| at + 1),
+        };
+        let shown: Vec<u8> = held.drain(..end.unwrap_or(0)).collect();
+        terminal.write_all(&shown).and_then(|()| terminal.flush())?;
     }
     tally.end_of_output();
-    Ok(())
+    Ok(terminal.write_all(&held)?)
 }
 
 fn pass_on_interrupt(group: Pid, ended: &AtomicBool) {

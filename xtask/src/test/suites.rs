@@ -8,6 +8,9 @@ const UNIT: &str = "unit";
 /// The tests, of whatever suite, that need a real Consul server.
 const CONSUL: &str = "consul";
 
+/// What takes half of the time.
+const HALF: [&str; 2] = ["docker::", "faults::"];
+
 /// What `cargo xtask test` takes.
 pub(super) fn names() -> Vec<&'static str> {
     [UNIT, CONSUL].into_iter().chain(modules(MAIN)).collect()
@@ -44,9 +47,16 @@ impl Selection {
         self.suites
     }
 
-    /// Arguments of the test binary.
-    pub(super) fn filters(&self) -> &[String] {
-        &self.filters
+    /// Arguments of the test binary, for each run of it. All suites are run by two at a time, which takes
+    /// half as long: a test waits most of the time. Not by two threads of one: what a thread has open is for a
+    /// moment open in every program that another one starts, so a port that was just freed is not free yet.
+    pub(super) fn runs(&self) -> Vec<Vec<String>> {
+        if !self.filters.is_empty() {
+            return vec![self.filters.clone()];
+        }
+        let half = HALF.map(str::to_owned);
+        let rest = half.clone().map(|suite| ["--skip".to_owned(), suite]);
+        vec![half.to_vec(), rest.into_iter().flatten().collect()]
     }
 }
 
@@ -84,7 +94,12 @@ mod tests {
     #[test]
     fn all_are_run_without_a_name() {
         let all = select(&[]);
-        assert!(all.unit && all.needs_root() && all.filters().is_empty());
+        assert!(all.unit && all.needs_root());
+        let [half, rest] = &all.runs()[..] else {
+            panic!("{:?}", all.runs());
+        };
+        assert_eq!(half, &["docker::", "faults::"]);
+        assert_eq!(rest, &["--skip", "docker::", "--skip", "faults::"]);
     }
 
     #[test]
@@ -93,6 +108,6 @@ mod tests {
         assert!(unit.unit && !unit.needs_root());
         let harness = select(&["harness", "consul"]);
         assert!(!harness.unit && harness.needs_root());
-        assert_eq!(harness.filters(), ["harness::", "consul"]);
+        assert_eq!(harness.runs(), [["harness::", "consul"]]);
     }
 }

@@ -31,6 +31,11 @@ impl Tally {
         }
     }
 
+    pub(super) fn add(&mut self, other: &Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+    }
+
     pub(super) fn failed(&self) -> u64 {
         self.failed
     }
