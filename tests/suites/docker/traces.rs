@@ -80,7 +80,12 @@ pub fn machine() -> Result<BTreeSet<String>> {
         let inside = entries(&folder).unwrap_or_default();
         all.extend(inside.iter().map(|path| path.display().to_string()));
     }
-    all.retain(|thing| !thing.contains("/ovt-"));
+    let of_a_run = |thing: &String| {
+        ["/ovt-", "/overlay-test-"]
+            .iter()
+            .any(|name| thing.contains(name))
+    };
+    all.retain(|thing| !of_a_run(thing));
     Ok(all)
 }
 
