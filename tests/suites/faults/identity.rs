@@ -40,7 +40,11 @@ fn a_copied_state_directory_is_refused() -> Result<()> {
     let node = |world: &World, host: usize| {
         Ok::<_, anyhow::Error>(world.host(host).cli_json(&["node", "ls"])?[0].clone())
     };
-    let before = node(&world, 1)?;
+    let before = until(CONVERGE, || {
+        let found = node(&world, 1)?;
+        ensure!(found["state"] == "alive", "{found}");
+        Ok(found)
+    })?;
 
     // The machine was cloned while its agent ran.
     let (from, to) = (world.host(1).work(), world.host(2).work());
@@ -59,9 +63,10 @@ fn a_copied_state_directory_is_refused() -> Result<()> {
     })?;
     // For longer than the first agent takes to renew its session.
     thread::sleep(Duration::from_secs(16));
+    let after = node(&world, 1)?;
     ensure!(
-        node(&world, 1)? == before,
-        "the copy wrote the record of the first"
+        after == before,
+        "the copy wrote the record of the first: {after}, before {before}"
     );
     ensure!(problems(&world, 1)? == "[]", "{}", problems(&world, 1)?);
 
