@@ -123,6 +123,16 @@ impl World {
         Ok(())
     }
 
+    /// What Consul's own command says of this world's server.
+    pub fn consul(&self, args: &[&str]) -> Result<String> {
+        let mut command = self
+            .store_station
+            .netns
+            .command(tests::packages::consul()?)?;
+        command.args(args).env("CONSUL_HTTP_ADDR", self.store.url());
+        tests::command::output(&mut command)
+    }
+
     pub fn host(&self, n: usize) -> &Host {
         &self.lab.hosts[n - 1]
     }

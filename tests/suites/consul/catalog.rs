@@ -82,7 +82,7 @@ fn agents_are_services_and_keys_can_be_read() -> Result<()> {
         let ["consul", args @ ..] = &words[..] else {
             anyhow::bail!("not a command of Consul: {line}");
         };
-        let said = consul(&world, args)?;
+        let said = world.consul(args)?;
         ensure!(!said.trim().is_empty(), "{line} shows nothing");
         for shown in said.lines().filter(|_| args.contains(&"-recurse")) {
             // The separator is the first colon.
@@ -94,7 +94,7 @@ fn agents_are_services_and_keys_can_be_read() -> Result<()> {
             );
         }
     }
-    let endpoints = consul(&world, &["kv", "get", "-recurse", "overlay/v1/endpoints/"])?;
+    let endpoints = world.consul(&["kv", "get", "-recurse", "overlay/v1/endpoints/"])?;
     ensure!(endpoints.contains(&one.ip.to_string()), "{endpoints}");
 
     // Twice a minute and no oftener.
@@ -115,13 +115,4 @@ fn agents_are_services_and_keys_can_be_read() -> Result<()> {
         "{left:?}"
     );
     Ok(())
-}
-
-fn consul(world: &World, args: &[&str]) -> Result<String> {
-    let netns = &world.store_station.netns;
-    let mut command = netns.command(tests::packages::consul()?)?;
-    command
-        .args(args)
-        .env("CONSUL_HTTP_ADDR", world.store.url());
-    tests::command::output(&mut command)
 }

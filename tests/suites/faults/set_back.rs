@@ -23,12 +23,12 @@ fn consul_restored_from_an_old_snapshot() -> Result<()> {
 
     let file = world.work.path().join("consul.snapshot");
     let file = file.display().to_string();
-    consul(&world, &["snapshot", "save", &file])?;
+    world.consul(&["snapshot", "save", &file])?;
     world.create_network("red", &[])?;
     let new = world.container(2, "blue", "new")?;
     reachable(&one, &new, 1)?;
     world.host(2).cli_ok(&["endpoint", "rm", "old"])?;
-    consul(&world, &["snapshot", "restore", &file])?;
+    world.consul(&["snapshot", "restore", &file])?;
 
     // Its host says of each what is to be done.
     until(2 * CONVERGE, || {
@@ -58,13 +58,4 @@ fn consul_restored_from_an_old_snapshot() -> Result<()> {
     let summary = pinging.stop()?;
     ensure!(summary.lost() == 0, "traffic was lost: {summary:?}");
     Ok(())
-}
-
-fn consul(world: &World, args: &[&str]) -> Result<String> {
-    let netns = &world.store_station.netns;
-    let mut command = netns.command(tests::packages::consul()?)?;
-    command
-        .args(args)
-        .env("CONSUL_HTTP_ADDR", world.store.url());
-    tests::command::output(&mut command)
 }
