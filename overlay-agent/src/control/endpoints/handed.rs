@@ -90,7 +90,7 @@ impl Agent {
         found.map(|(id, _)| id.clone())
     }
 
-    /// Frees an address unless an endpoint has it.
+    /// Frees an address unless the endpoint that holds it is there.
     pub(crate) async fn give_back(&self, net: Vni, ip: IpAddr) -> Result<(), AgentError> {
         if let Some(record) = self.ipam.holder(net, ip).await? {
             self.give_back_as(net, ip, &record).await?;
@@ -98,7 +98,9 @@ impl Agent {
         Ok(())
     }
 
-    /// Frees an address that is held as `record` says, unless an endpoint has it. `false` when it was not.
+    /// Frees an address that is held as `record` says, unless that endpoint is there. Another one with the
+    /// address may be: of an engine's container that ended while the store was away, and that the engine took
+    /// for released. `false` when it was not.
     pub(crate) async fn give_back_as(
         &self,
         net: Vni,
@@ -108,7 +110,7 @@ impl Agent {
         let Ok(endpoint) = record.endpoint.parse() else {
             return Ok(false);
         };
-        if record.node != self.node || self.endpoint_with(net, ip).is_some() {
+        if record.node != self.node || self.local_endpoint(&endpoint).is_some() {
             return Ok(false);
         }
         let owner = Owner {
