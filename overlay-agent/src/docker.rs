@@ -24,7 +24,7 @@ mod table;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use ipnet::IpNet;
 use overlay_common::net::Vni;
@@ -63,7 +63,7 @@ pub struct Docker {
     /// What is being made.
     making: Mutex<Making>,
     /// When the first and the last call failed since Docker was compared with the store.
-    unreleased: Mutex<Option<(SystemTime, SystemTime)>>,
+    unreleased: Mutex<Option<(Instant, Instant)>>,
     /// Something has to be done.
     wake: Notify,
     /// Whether the store has been waited for in vain: at its start Docker asks for each endpoint, one after
@@ -103,7 +103,7 @@ impl Docker {
     /// Docker asks once to release something, and takes no failure to heart: what is left is found by
     /// comparing, later.
     fn failed(&self) {
-        let now = SystemTime::now();
+        let now = Instant::now();
         let mut unreleased = lock(&self.unreleased);
         *unreleased = Some((unreleased.map_or(now, |(first, _)| first), now));
         drop(unreleased);

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use super::agent::{Agent, LocalEndpoint, device_name};
 use super::error::AgentError;
@@ -111,8 +110,7 @@ impl Agent {
             open: false,
             seen: queued.is_none(),
             leaving: queued.is_some_and(Queued::is_lost),
-            // Of an earlier run.
-            since: SystemTime::UNIX_EPOCH,
+            made: None,
         };
         state.locals.insert(path.id, local);
         Ok(())

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use ipnet::IpNet;
 use overlay_common::layout::{PathStats, PeerIndex};
@@ -104,6 +104,8 @@ pub(super) struct State {
     pub(super) orphans: Vec<Problem>,
     /// Addresses of endpoints that did not come to be, which the store still has to let go.
     pub(super) uncleared: BTreeMap<EndpointId, Vec<IpAddr>>,
+    /// For what addresses were lately given to a container engine, and when.
+    pub(super) lent: BTreeMap<EndpointId, Instant>,
     /// What is wrong with Docker, where it is served.
     pub(super) docker: Option<watch::Receiver<Vec<Problem>>>,
     /// Why a folder of the store cannot be followed.
@@ -147,8 +149,8 @@ pub(super) struct LocalEndpoint {
     pub(super) seen: bool,
     /// Being removed: no longer in the data path.
     pub(super) leaving: bool,
-    /// When it was made, or taken over.
-    pub(super) since: SystemTime,
+    /// When it was made; `None` for one of an earlier run.
+    pub(super) made: Option<Instant>,
 }
 
 impl Agent {

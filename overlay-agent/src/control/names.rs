@@ -1,7 +1,7 @@
 //! The service that endpoints ask for names.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
+use std::time::Instant;
 
 use overlay_common::net::Vni;
 
@@ -19,8 +19,8 @@ pub struct Asker {
     pub net: Vni,
     /// Who has other endpoints, too, which it may ask about as well.
     pub container: Option<String>,
-    /// When it was made.
-    pub since: SystemTime,
+    /// When it was made; `None` for one of an earlier run.
+    pub made: Option<Instant>,
 }
 
 impl Agent {
@@ -41,7 +41,7 @@ impl Agent {
                     ifindex: local.ifindex?,
                     net: local.vni,
                     container: local.record.container.clone(),
-                    since: local.since,
+                    made: local.made,
                 })
             })
             .collect();

@@ -1,7 +1,7 @@
 //! Keeping Docker's networks and the store's the same.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use tokio::time::sleep;
@@ -101,7 +101,7 @@ async fn pass(docker: &Docker, engine: &Engine) -> Result<Vec<Problem>, DockerEr
 async fn compare(
     docker: &Docker,
     engine: &Engine,
-    due: Option<SystemTime>,
+    due: Option<Instant>,
     problems: &mut Vec<Problem>,
 ) -> Result<(), DockerError> {
     let store = docker.agent.networks_in_store();
@@ -255,10 +255,10 @@ impl Docker {
     }
 
     /// Before when something may not have been released, once Docker can be asked for that.
-    fn take_unreleased(&self) -> Option<SystemTime> {
+    fn take_unreleased(&self) -> Option<Instant> {
         let mut unreleased = lock(&self.unreleased);
         let (first, last) = (*unreleased)?;
-        if first.elapsed().is_ok_and(|age| age < SETTLED) {
+        if first.elapsed() < SETTLED {
             return None;
         }
         *unreleased = (last > first).then_some((last, last));

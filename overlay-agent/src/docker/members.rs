@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use overlay_common::net::Vni;
 
@@ -25,7 +25,7 @@ impl Docker {
         &self,
         engine: &Engine,
         networks: &[&str],
-        before: Option<SystemTime>,
+        before: Option<Instant>,
         problems: &mut Vec<Problem>,
     ) -> Result<(), DockerError> {
         let mut seen = Seen::new();
@@ -77,19 +77,12 @@ impl Docker {
     }
 
     /// Frees the addresses of a network that were lent to Docker before a moment and are nobody's.
-    async fn free(
-        &self,
-        net: Vni,
-        known: &[IpAddr],
-        before: SystemTime,
-    ) -> Result<(), DockerError> {
-        let before = before
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
+    async fn free(&self, net: Vni, known: &[IpAddr], before: Instant) -> Result<(), DockerError> {
         let held = self.agent.ipam.held(net, self.agent.node).await;
         for (ip, record) in held.map_err(RegistryError::from)? {
-            // In whole seconds: one of the same second is as old as a start may take by now.
-            let lent = is_of_docker(&record.endpoint) && record.since <= before;
+            let lent = record.endpoint.parse().is_ok_and(|id: EndpointId| {
+                id.is_of_docker() && self.agent.is_lent_since(&id, before)
+            });
             if lent && !known.contains(&ip) && self.agent.give_back_as(net, ip, &record).await? {
                 tracing::warn!(%ip, vni = %net, "nobody has it: it is free");
             }

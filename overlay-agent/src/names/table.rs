@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use overlay_common::net::Vni;
@@ -25,7 +25,7 @@ pub struct Names {
 struct Known {
     /// Its own first.
     nets: Vec<Vni>,
-    since: SystemTime,
+    made: Option<Instant>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -85,8 +85,13 @@ impl Names {
             let mut nets: Vec<Vni> = others.filter(|net| *net != asker.net).collect();
             nets.sort_by_key(|net| names.networks.get(net).map(|network| &network.name));
             nets.insert(0, asker.net);
-            let since = asker.since;
-            names.askers.insert(asker.ifindex, Known { nets, since });
+            names.askers.insert(
+                asker.ifindex,
+                Known {
+                    nets,
+                    made: asker.made,
+                },
+            );
         }
         names
     }
@@ -100,7 +105,7 @@ impl Names {
     pub(super) fn is_young(&self, ifindex: u32) -> bool {
         self.askers
             .get(&ifindex)
-            .is_none_or(|known| known.since.elapsed().is_ok_and(|age| age < YOUNG))
+            .is_none_or(|known| known.made.is_some_and(|made| made.elapsed() < YOUNG))
     }
 
     /// Addresses of who has a name, in lower case and without a dot at its end. The first network that
@@ -209,7 +214,7 @@ mod tests {
             ifindex,
             net: net(vni),
             container: container.map(str::to_owned),
-            since: SystemTime::UNIX_EPOCH,
+            made: None,
         }
     }
 

@@ -2,7 +2,7 @@
 //! puts the interface into the container.
 
 use std::net::IpAddr;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use overlay_common::net::{MacAddr, Vni};
@@ -20,6 +20,9 @@ use crate::store::schema::{
 
 /// How long whoever asks for an endpoint waits for it.
 const PATIENCE: Duration = Duration::from_secs(4);
+
+/// How long an engine may take, from when it gets an address, to know for what.
+const UNKNOWN: Duration = Duration::from_secs(60);
 
 /// An endpoint to be made for a container engine.
 #[derive(Clone, Debug)]
@@ -41,6 +44,11 @@ impl Agent {
         wanted: Option<IpAddr>,
     ) -> Result<IpAddr, AgentError> {
         let net = network.record.vni;
+        let owner = Owner {
+            node: self.node,
+            endpoint: EndpointId::random_of_docker(),
+        };
+        self.lending(&owner.endpoint);
         if let Some(ip) = wanted
             && self.holds(net, ip).await?
         {
@@ -50,10 +58,6 @@ impl Agent {
         let pool = Pool::of(&network.record)
             .without(self.allowed_on(net))
             .within(subnet);
-        let owner = Owner {
-            node: self.node,
-            endpoint: EndpointId::random_of_docker(),
-        };
         let want = wanted.map_or(Want::Any(Family::of(subnet.addr())), Want::Address);
         match self.ipam.allocate(&pool, &want, &owner).await {
             Ok(lease) => Ok(lease.ip),
@@ -77,7 +81,20 @@ impl Agent {
         let Some(record) = self.ipam.holder(net, ip).await? else {
             return Ok(false);
         };
-        Ok(record.node == self.node || record.is_nobodys())
+        if record.is_nobodys() {
+            return Ok(true);
+        }
+        if let Ok(endpoint) = record.endpoint.parse() {
+            self.lending(&endpoint);
+        }
+        Ok(record.node == self.node)
+    }
+
+    /// Keeps an address from those who look for what nobody has, until its user is known.
+    fn lending(&self, to: &EndpointId) {
+        let lent = &mut self.state().lent;
+        lent.retain(|_, at| at.elapsed() < UNKNOWN);
+        lent.insert(to.clone(), Instant::now());
     }
 
     /// This host's endpoint with an address.
@@ -132,6 +149,7 @@ impl Agent {
         let net = new.network.record.vni;
         let _known = self.know(net).await;
         let path = self.own_path(net, &new.id);
+        self.lending(&new.id);
         for ip in &new.ips {
             self.refuse_taken(net, *ip, &new.id).await?;
         }
@@ -204,12 +222,15 @@ impl Agent {
     }
 
     /// Whether an endpoint of this host has been there since before a moment.
-    pub(crate) fn is_since(&self, id: &EndpointId, before: SystemTime) -> bool {
+    pub(crate) fn is_since(&self, id: &EndpointId, before: Instant) -> bool {
         let state = self.state();
-        state
-            .locals
-            .get(id)
-            .is_some_and(|local| local.since < before)
+        let local = state.locals.get(id);
+        local.is_some_and(|local| local.made.is_none_or(|made| made < before))
+    }
+
+    /// Whether an engine was given what has this id before a moment: in an earlier run if nothing is known.
+    pub(crate) fn is_lent_since(&self, id: &EndpointId, before: Instant) -> bool {
+        self.state().lent.get(id).is_none_or(|at| *at < before)
     }
 
     /// By way of the network's gateways to its other subnets. The way out is the engine's.

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::Instant;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
@@ -90,7 +90,7 @@ impl Agent {
             open: false,
             seen: false,
             leaving: false,
-            since: SystemTime::now(),
+            made: Some(Instant::now()),
         };
         self.state().locals.insert(path.id.clone(), local);
         self.in_data_path(path).await?;
