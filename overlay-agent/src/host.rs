@@ -5,6 +5,7 @@ pub mod checks;
 pub mod endpoint;
 pub mod fallback;
 pub mod group;
+pub mod headroom;
 pub mod link;
 pub mod mtu;
 pub mod netlink;

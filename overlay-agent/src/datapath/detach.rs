@@ -10,7 +10,7 @@ use super::error::{DatapathError, PinContext as _};
 use super::paths::{self, Paths};
 use super::sys::PinnedLink;
 use crate::host::netlink::NetlinkError;
-use crate::host::{Netlink, Owner, endpoint, fallback, group, nexthop, service};
+use crate::host::{Netlink, Owner, endpoint, fallback, group, headroom, nexthop, service};
 
 /// What came of a removal.
 #[derive(Debug, Default)]
@@ -121,6 +121,10 @@ async fn remove_devices(netlink: &Netlink, paths: &Paths, detached: &mut Detache
     let removed = fallback::remove(netlink, &owner).await;
     detached.note(
         removed.map(|removed| removed.then(|| format!("device {}", fallback::FALLBACK_DEVICE))),
+    );
+    let removed = headroom::remove(netlink, &owner).await;
+    detached.note(
+        removed.map(|removed| removed.then(|| format!("device {}", headroom::HEADROOM_DEVICE))),
     );
     let left = group::leave_all(netlink).await;
     detached.note(left.map(|count| (count > 0).then(|| format!("{count} group memberships"))));

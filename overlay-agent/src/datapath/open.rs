@@ -13,7 +13,7 @@ use overlay_common::maps::{
     UNDERLAY_FILTER,
 };
 use overlay_common::net::{IpKey, MacAddr};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::attach::{self, Hook, Undo};
 use super::decap::{self, Decap, DecapMode};
@@ -27,7 +27,7 @@ use super::xdp::{self, XdpMode};
 use super::{detach, drop_log, shape};
 use crate::host::link::{Link, XdpHook};
 use crate::host::underlay::{Underlay, Vteps};
-use crate::host::{Netlink, Owner, checks, endpoint, fallback};
+use crate::host::{Netlink, Owner, checks, endpoint, fallback, headroom};
 
 /// What the programs are loaded and attached for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +55,8 @@ pub struct Datapath {
     pub decap: Decap,
     /// The fallback device.
     pub fallback_ifindex: u32,
+    /// The bridge that makes endpoints reserve room, if there is one.
+    headroom: Option<u32>,
     /// What the programs know of this host.
     vtep: Vtep,
     /// The device that the programs of the underlay are on.
@@ -99,6 +101,7 @@ impl Datapath {
                 xdp,
                 decap,
                 vtep,
+                headroom,
             }) => {
                 if settings.log_drops {
                     drop_log::follow(&mut ebpf);
@@ -111,6 +114,7 @@ impl Datapath {
                     xdp,
                     decap,
                     fallback_ifindex: device.ifindex,
+                    headroom,
                     vtep,
                     underlay: underlay_ifindex,
                     mode,
@@ -121,6 +125,7 @@ impl Datapath {
                 undo.run(&netlink).await;
                 if device.created {
                     // The error that led here is the one that matters.
+                    let _ = headroom::remove(&netlink, &Owner::new(paths.bpffs())).await;
                     let _ = netlink.delete_link(device.ifindex).await;
                 }
                 Err(error)
@@ -155,6 +160,7 @@ impl Datapath {
         }
         .attach_guard(&self.netlink, program, &mut Undo::default())
         .await?;
+        reserve(&self.netlink, self.headroom, &link).await;
         Ok(link.ifindex)
     }
 
@@ -252,6 +258,16 @@ async fn device(netlink: &Netlink, name: &str) -> Result<Link, DatapathError> {
         .ok_or_else(|| DatapathError::NoDevice(name.to_owned()))
 }
 
+/// Has an endpoint's device reserve room for outer headers. Without it works, only slower.
+async fn reserve(netlink: &Netlink, bridge: Option<u32>, link: &Link) {
+    if let Some(bridge) = bridge
+        && let Err(error) = headroom::give(netlink, bridge, link).await
+    {
+        let error = anyhow::Error::from(error);
+        warn!("small packets of {} cost more: {error:#}", link.name);
+    }
+}
+
 /// The programs at both ends of the underlay device's TC hooks.
 fn attach_underlay(
     ebpf: &mut Ebpf,
@@ -297,6 +313,7 @@ struct Loaded {
     xdp: Option<XdpHook>,
     decap: Decap,
     vtep: Vtep,
+    headroom: Option<u32>,
 }
 
 /// One attempt to load and attach.
@@ -334,8 +351,10 @@ impl Loading<'_> {
         .await?;
         fallback::open(self.netlink, fallback.ifindex, self.settings.port).await?;
         attach_underlay(&mut ebpf, &self.underlay, self.paths, undo)?;
+        let headroom = self.headroom().await;
         let program = classifier(&mut ebpf, FROM_ENDPOINT)?;
-        self.take_over_endpoints(program, &tables, undo).await?;
+        self.take_over_endpoints(program, &tables, headroom, undo)
+            .await?;
         let xdp = xdp::attach(
             filter(&mut ebpf)?,
             self.mode,
@@ -362,7 +381,27 @@ impl Loading<'_> {
             xdp,
             decap,
             vtep,
+            headroom,
         })
+    }
+
+    /// The bridge that makes endpoints reserve room. Without it they work, only slower.
+    async fn headroom(&self) -> Option<u32> {
+        match headroom::ensure(self.netlink, &self.owner).await {
+            Ok(Some(bridge)) => Some(bridge),
+            Ok(None) => {
+                warn!(
+                    "a device named {} is somebody else's: small packets cost more without ours",
+                    headroom::HEADROOM_DEVICE
+                );
+                None
+            }
+            Err(error) => {
+                let error = anyhow::Error::from(error);
+                warn!("small packets cost more: {error:#}");
+                None
+            }
+        }
     }
 
     fn load_maps(&self, undo: &mut Undo) -> Result<Ebpf, DatapathError> {
@@ -405,6 +444,7 @@ impl Loading<'_> {
         &self,
         program: &mut SchedClassifier,
         tables: &Tables,
+        headroom: Option<u32>,
         undo: &mut Undo,
     ) -> Result<(), DatapathError> {
         let listed = endpoint::list(self.netlink, &self.owner).await?;
@@ -432,6 +472,7 @@ impl Loading<'_> {
             }
             .attach_guard(self.netlink, program, undo)
             .await?;
+            reserve(self.netlink, headroom, &link).await;
             if tables.has_endpoint(link.ifindex)? {
                 endpoint::open(self.netlink, link.ifindex, &device).await?;
             }

@@ -27,6 +27,15 @@ impl Owner {
         format!("{} endpoint {endpoint}", self.mark)
     }
 
+    /// Alias of the bridge that makes endpoints reserve room.
+    pub fn headroom_alias(&self) -> String {
+        format!("{} headroom", self.mark)
+    }
+
+    pub fn is_headroom(&self, alias: Option<&str>) -> bool {
+        alias == Some(self.headroom_alias().as_str())
+    }
+
     /// Alias of the host side of the service's veth.
     pub fn service_alias(&self) -> String {
         format!("{} service", self.mark)
@@ -66,5 +75,7 @@ mod tests {
         assert!(!ours.is_fallback(Some(other.fallback_alias())));
         assert!(!ours.is_fallback(Some(&alias)));
         assert!(!ours.is_fallback(None));
+        assert!(ours.is_headroom(Some(&ours.headroom_alias())));
+        assert!(!ours.is_headroom(Some(&other.headroom_alias())));
     }
 }

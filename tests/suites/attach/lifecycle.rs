@@ -248,6 +248,47 @@ fn a_lost_device_does_not_stop_the_next_run() {
     assert!(!world.paths().endpoint_link(DEVICE).exists());
 }
 
+/// An endpoint reserves room for outer headers: it is a port of a bridge that drops everything.
+#[test]
+fn endpoints_reserve_room() {
+    const BRIDGE: &str = "ovh0";
+    let world = World::new();
+    let container = Netns::new("box").unwrap();
+    world.on_host(async || {
+        let mut datapath = world::open(world.paths(), UNDERLAY, XdpMode::Off)
+            .await
+            .unwrap();
+        let ifindex = add_endpoint(&world.owner(), &container).await;
+        datapath.attach_endpoint(DEVICE).await.unwrap();
+        let netlink = Netlink::open().unwrap();
+        endpoint::open(&netlink, ifindex, DEVICE).await.unwrap();
+    });
+    let show = |device| {
+        let args = ["-details", "link", "show", device];
+        world.host.ip(&args).unwrap()
+    };
+    for device in [DEVICE, "ovx0"] {
+        let shown = show(device);
+        assert!(shown.contains(&format!("master {BRIDGE} ")), "{shown}");
+        assert!(shown.contains("bridge_slave state disabled"), "{shown}");
+    }
+    // An earlier version's endpoints, and a bridge that somebody has brought up.
+    world.host.ip(&["link", "set", DEVICE, "nomaster"]).unwrap();
+    world.host.ip(&["link", "set", BRIDGE, "up"]).unwrap();
+    world.open(XdpMode::Off).unwrap();
+    assert!(!world.is_up(BRIDGE));
+    assert!(show(DEVICE).contains("bridge_slave state disabled"));
+
+    world
+        .host
+        .ip(&["link", "set", BRIDGE, "alias", "another's"])
+        .unwrap();
+    world.host.ip(&["link", "set", DEVICE, "nomaster"]).unwrap();
+    world.open(XdpMode::Off).unwrap();
+    assert_eq!(world.programs(DEVICE), ["from_endpoint"]);
+    assert!(!show(DEVICE).contains("master"));
+}
+
 #[test]
 fn endpoints_are_attached_and_detached() {
     let world = World::new();
