@@ -122,8 +122,8 @@ impl Agent {
     pub(super) async fn is_cut_off(&self) -> bool {
         let client = self.registry.client();
         let health = client.health().view();
-        let heard = health.last_contact.and_then(|at| at.elapsed().ok());
-        let fresh = !health.away && heard.is_some_and(|since| since < FRESH);
+        let heard = health.last_contact;
+        let fresh = !health.away && heard.is_some_and(|heard| heard.age() < FRESH);
         if self.kept.is_none() || fresh {
             return false;
         }
