@@ -181,23 +181,15 @@ pub struct Config {
     /// How long another host's agent may be gone until its endpoints are withdrawn.
     pub node_grace: Duration,
     pub resolv_conf: PathBuf,
-    /// Where and how Docker is served, if it is.
-    pub docker: Option<DockerConfig>,
+    pub docker: DockerConfig,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DockerConfig {
+    /// Whether it is served.
+    pub serve: bool,
     pub socket: PathBuf,
     pub plugins: PathBuf,
-}
-
-impl Default for DockerConfig {
-    fn default() -> Self {
-        Self {
-            socket: "/run/docker.sock".into(),
-            plugins: "/run/docker/plugins".into(),
-        }
-    }
 }
 
 impl Config {
@@ -247,15 +239,19 @@ impl Config {
                 Duration::from_secs(seconds.unwrap_or(60).into())
             },
             resolv_conf: dir(settings.resolv_conf, file.resolv_conf, "/etc/resolv.conf"),
-            docker: settings.docker.or(file.docker).unwrap_or(false).then(|| {
-                let default = DockerConfig::default();
-                let socket = settings.docker_socket.or(file.docker_socket);
-                let plugins = settings.docker_plugins.or(file.docker_plugins);
-                DockerConfig {
-                    socket: socket.unwrap_or(default.socket),
-                    plugins: plugins.unwrap_or(default.plugins),
-                }
-            }),
+            docker: DockerConfig {
+                serve: settings.docker.or(file.docker).unwrap_or(false),
+                socket: dir(
+                    settings.docker_socket,
+                    file.docker_socket,
+                    "/run/docker.sock",
+                ),
+                plugins: dir(
+                    settings.docker_plugins,
+                    file.docker_plugins,
+                    "/run/docker/plugins",
+                ),
+            },
         }
     }
 

@@ -11,6 +11,7 @@ pub mod error;
 mod follow;
 mod free;
 mod interest;
+pub(crate) mod json_file;
 mod liveness;
 pub mod lock;
 pub mod names;

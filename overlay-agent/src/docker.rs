@@ -6,6 +6,7 @@
 
 mod aliases;
 mod bind;
+mod container;
 mod driver;
 mod engine;
 mod error;
@@ -36,8 +37,9 @@ use crate::control::agent::Agent;
 use crate::control::problem::Problem;
 use crate::store::schema::Network;
 use aliases::Asked;
+pub(crate) use container::container;
 use engine::Engine;
-use error::DockerError;
+pub(crate) use error::DockerError;
 use making::Making;
 use sandbox::Joined;
 pub use socket::{SocketFile, listen, plugin_socket};

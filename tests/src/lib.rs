@@ -10,6 +10,7 @@ pub mod agent;
 pub mod bpffs;
 pub mod capture;
 pub mod cgroup;
+pub mod clock;
 pub mod command;
 pub mod consul;
 pub mod docker;

@@ -58,6 +58,24 @@ pub fn open_vswitch() -> Result<PathBuf> {
     Ok(folder)
 }
 
+/// The library that gives a process a clock of its own, from this machine's own suite.
+pub fn faketime() -> Result<PathBuf> {
+    let cache = Cache::open()?;
+    let folder = cache.path.join("faketime");
+    if !folder.is_dir() {
+        eprintln!("fetching faketime into {}", cache.path.display());
+        fetch(&[own("libfaketime")], &cache.path, &folder)
+            .context("get libfaketime from Debian's packages")?;
+    }
+    let lib = folder.join("usr/lib");
+    let triplets = fs::read_dir(&lib).with_context(|| format!("read {}", lib.display()))?;
+    triplets
+        .flatten()
+        .map(|triplet| triplet.path().join("faketime/libfaketimeMT.so.1"))
+        .find(|path| path.is_file())
+        .with_context(|| format!("no libfaketime is below {}", lib.display()))
+}
+
 /// What a Docker host needs beside Docker itself, as old as this machine's C library: the runtime,
 /// an init for containers, `iptables`, and what containers are made of.
 const DOCKER_HOST: [&str; 13] = [

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use nix::{
     errno::Errno,
     sys::signal::{Signal, killpg},
-    unistd::Pid,
+    unistd::{Pid, SysconfVar, sysconf},
 };
 
 use crate::{command, wait::until};
@@ -174,4 +174,17 @@ impl Drop for Daemon {
             eprintln!("{}", self.log_tail());
         }
     }
+}
+
+/// Processor time in seconds, of the process and not of its children.
+pub fn cpu_seconds(pid: u32) -> Result<f64> {
+    let path = format!("/proc/{pid}/stat");
+    let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+    // The name in brackets may hold anything.
+    let (_, fields) = text.rsplit_once(')').context("no name in stat")?;
+    let mut fields = fields.split_whitespace().skip(11);
+    let mut ticks = || -> Result<f64> { Ok(fields.next().context("stat is short")?.parse()?) };
+    let ticks = ticks()? + ticks()?;
+    let rate = sysconf(SysconfVar::CLK_TCK)?.context("no clock ticks")?;
+    Ok(ticks / rate as f64)
 }

@@ -54,7 +54,7 @@ fn leftovers(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-fn is_alive(pid: u32) -> bool {
+pub(crate) fn is_alive(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
     // `pid (name) state …`; a zombie waits for nothing but its parent.
     stat.is_ok_and(|stat| {

@@ -1,6 +1,7 @@
 //! What an operator fears: the store gone, the agent killed, something left behind.
 
 mod away;
+mod clock;
 mod cluster;
 mod drift;
 mod identity;
@@ -43,7 +44,7 @@ fn consul_killed_and_back() -> Result<()> {
     let Store::Consul(consul) = &mut world.store else {
         anyhow::bail!("this world has no Consul");
     };
-    let killed = utc_now()?;
+    let killed = utc("now")?;
     consul.daemon().kill9()?;
     let since = until(CONVERGE, || {
         let status = world.host(1).cli_json(&["status"])?;
@@ -52,7 +53,7 @@ fn consul_killed_and_back() -> Result<()> {
         since.with_context(|| format!("no time since when: {status}"))
     })?;
     // RFC 3339 in UTC sorts as time does.
-    let now = utc_now()?;
+    let now = utc("now")?;
     ensure!(
         killed <= since && since <= now,
         "down since {since}, killed at {killed}, now {now}"
@@ -115,9 +116,11 @@ fn ask(world: &World, method: &str, path: &str, body: &str) -> Result<String> {
     Ok(answer.body)
 }
 
-fn utc_now() -> Result<String> {
-    let now = tests::command::output(Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ"]))?;
-    Ok(now.trim().to_owned())
+/// A time as the agent tells it, in `date`'s words: "now", "4 hours".
+fn utc(when: &str) -> Result<String> {
+    let mut date = Command::new("date");
+    date.args(["-u", "-d", when, "+%Y-%m-%dT%H:%M:%SZ"]);
+    Ok(tests::command::output(&mut date)?.trim().to_owned())
 }
 
 #[test]

@@ -4,6 +4,7 @@ pub mod datagrams;
 pub mod dns;
 pub mod families;
 pub mod nested;
+mod reads;
 pub mod relay;
 pub mod snapshot;
 pub mod traces;

@@ -11,12 +11,13 @@ use axum::{Json, Router};
 use tokio::net::UnixListener;
 
 use super::types::{
-    Address, Endpoint, EndpointRequest, Failure, Network, NetworkRequest, Node, NodeDetail,
-    NodeRequest, Status,
+    Address, Container, Endpoint, EndpointRequest, Failure, Network, NetworkRequest, Node,
+    NodeDetail, NodeRequest, Status,
 };
 use crate::control::agent::Agent;
 use crate::control::error::{AgentError, Blame};
 use crate::datapath::Difference;
+use crate::docker::{self, DockerError};
 
 type Shared = State<Arc<Agent>>;
 type Answer<T> = Result<Json<T>, Refusal>;
@@ -37,6 +38,7 @@ pub async fn serve(
             "/v1/endpoints/{name}",
             get(endpoint).delete(remove_endpoint),
         )
+        .route("/v1/containers/{name}", get(container))
         .route("/v1/addresses", get(addresses))
         .route("/v1/addresses/{network}", get(addresses))
         .route("/v1/leaks", get(leaks).post(reclaim))
@@ -59,6 +61,17 @@ impl From<AgentError> for Refusal {
             Blame::Request => StatusCode::CONFLICT,
             Blame::Store => StatusCode::SERVICE_UNAVAILABLE,
             Blame::Host => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self(status, format!("{:#}", anyhow::Error::from(error)))
+    }
+}
+
+impl From<DockerError> for Refusal {
+    fn from(error: DockerError) -> Self {
+        let status = match &error {
+            DockerError::NoContainer(_) => StatusCode::NOT_FOUND,
+            DockerError::NotRunning(_) => StatusCode::CONFLICT,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self(status, format!("{:#}", anyhow::Error::from(error)))
     }
@@ -128,6 +141,11 @@ async fn add_endpoint(
 
 async fn remove_endpoint(State(agent): Shared, Path(name): Path<String>) -> Answer<()> {
     to_the_end(async move { agent.remove_endpoint(&name).await }).await
+}
+
+async fn container(State(agent): Shared, Path(name): Path<String>) -> Answer<Container> {
+    let socket = &agent.config.docker.socket;
+    Ok(Json(docker::container(socket, &name).await?))
 }
 
 async fn addresses(State(agent): Shared, network: Option<Path<String>>) -> Answer<Vec<Address>> {

@@ -73,7 +73,19 @@ pub struct EndpointRequest {
     pub mac: Option<MacAddr>,
     pub allow_ips: Vec<IpNet>,
     pub forwarding: bool,
+    /// Docker's id of its container, where that is known.
+    #[serde(default)]
+    pub container: Option<String>,
     pub at: At,
+}
+
+/// A container that runs on this host.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Container {
+    pub id: String,
+    pub name: String,
+    /// Path of its network namespace, as the agent sees it.
+    pub netns: PathBuf,
 }
 
 /// Where an endpoint is to be.

@@ -12,7 +12,7 @@ use overlay_common::net::MacAddr;
 use super::output::{Format, fields, joined, or_dash, print, table};
 use super::values;
 use crate::api::client::Client;
-use crate::api::types::{At, Endpoint, EndpointRequest, EndpointState};
+use crate::api::types::{At, Container, Endpoint, EndpointRequest, EndpointState};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -58,7 +58,7 @@ struct Add {
     /// Name of the interface in the container
     #[arg(long, default_value = "eth0", value_parser = values::ifname, conflicts_with = "node")]
     ifname: String,
-    /// Its name, once on the network [default: the endpoint's id]
+    /// Its name, once on the network [default: that of --container, else the endpoint's id]
     #[arg(long, value_parser = values::name)]
     name: Option<String>,
     /// What it may send from besides its own addresses; may be given several times
@@ -78,6 +78,9 @@ struct Place {
     /// A process in the container
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pid: Option<u32>,
+    /// Container of Docker, or of Podman's Docker API, by its name, id or the id's first digits
+    #[arg(long, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
+    container: Option<String>,
     /// Host without an agent, by its name
     #[arg(long, value_parser = values::name, requires = "ips", requires = "mac")]
     node: Option<String>,
@@ -87,14 +90,25 @@ pub(super) async fn exec(arguments: Arguments, client: &Client) -> Result<()> {
     match arguments.action {
         Action::Add(add) => {
             let attempt = format!("cannot add an endpoint to network {}", add.network);
+            let container: Option<Container> = match &add.place.container {
+                Some(name) => Some(
+                    client
+                        .get(&["containers", name])
+                        .await
+                        .with_context(|| attempt.clone())?,
+                ),
+                None => None,
+            };
+            let named = container.as_ref().map(|container| container.name.clone());
             let request = EndpointRequest {
                 network: add.network,
-                name: add.name,
+                name: add.name.or(named),
                 ips: add.ips,
                 mac: add.mac,
                 allow_ips: add.allow_ips,
                 forwarding: add.forwarding,
-                at: at(add.place, add.ifname)?,
+                container: container.as_ref().map(|container| container.id.clone()),
+                at: at(add.place, container, add.ifname)?,
             };
             let endpoint: Endpoint = client
                 .post(&["endpoints"], &request)
@@ -152,14 +166,17 @@ pub(super) async fn exec(arguments: Arguments, client: &Client) -> Result<()> {
     }
 }
 
-fn at(place: Place, ifname: String) -> Result<At> {
-    let path = match (place.node, place.netns, place.pid) {
-        (Some(node), _, _) => return Ok(At::Node(node)),
+fn at(place: Place, container: Option<Container>, ifname: String) -> Result<At> {
+    if let Some(node) = place.node {
+        return Ok(At::Node(node));
+    }
+    let path = match (container, place.netns, place.pid) {
+        (Some(container), _, _) => container.netns,
         // The agent has another working directory.
         (None, Some(path), _) => std::path::absolute(&path)
             .with_context(|| format!("find the network namespace {}", path.display()))?,
         (None, None, pid) => {
-            let pid = pid.context("name a container by --netns, --pid or --node")?;
+            let pid = pid.context("say where: --container, --netns, --pid or --node")?;
             Path::new("/proc").join(pid.to_string()).join("ns/net")
         }
     };

@@ -89,6 +89,9 @@ fn shown(survey: &Survey, address: &registry::Address, state: Usage) -> Address 
         name: known.map(|record| record.name.clone()).or(released),
         endpoint: endpoint.map(|path| path.id.to_string()),
         node,
-        since: since.map(|since| utc(UNIX_EPOCH + Duration::from_secs(since))),
+        since: since.and_then(|since| {
+            // Whoever may write the record may write anything.
+            Some(utc(UNIX_EPOCH.checked_add(Duration::from_secs(since))?))
+        }),
     }
 }

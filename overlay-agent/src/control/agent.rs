@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use overlay_common::layout::{PathStats, PeerIndex};
@@ -31,7 +31,7 @@ use crate::metrics::SyncMetrics;
 use crate::store::schema::{
     EndpointId, EndpointPath, EndpointRecord, Network, NetworkRecord, NodeId,
 };
-use crate::store::{Registry, Witness};
+use crate::store::{Moment, Registry, Witness};
 
 /// How long a command waits to see in the store what it has just written there.
 pub(super) const ECHO: Duration = Duration::from_secs(2);
@@ -83,7 +83,7 @@ pub(super) struct State {
     /// Which of the other hosts are dead.
     pub(super) liveness: Liveness,
     /// When the store was heard of that a snapshot was made of, if one was used.
-    pub(super) snapshot: Option<SystemTime>,
+    pub(super) snapshot: Option<Moment>,
     /// What the store is to be told of this host's endpoints.
     pub(super) queue: BTreeMap<EndpointId, Queued>,
     /// Why it cannot be told.

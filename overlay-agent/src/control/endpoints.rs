@@ -66,6 +66,7 @@ impl Agent {
         let record = EndpointRecord {
             allow_ips: request.allow_ips,
             forwarding: request.forwarding,
+            container: request.container,
             ..addresses::record(name, &leases, request.mac)
         };
         let added = match &request.at {

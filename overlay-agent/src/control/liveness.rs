@@ -17,7 +17,7 @@ use overlay_common::layout::{PathStats, PeerIndex, StatsKey};
 
 use super::view::View;
 use crate::api::types::NodeState;
-use crate::store::schema::{NodeId, NodeRecord};
+use crate::store::schema::{Node, NodeId, NodeRecord};
 pub(super) use pulse::run;
 
 /// Hosts whose agents are gone without having said so.
@@ -136,6 +136,19 @@ impl Liveness {
             (false, None) => (NodeState::Missing, since),
         })
     }
+}
+
+/// The nodes without a live session. None at all where this host's own has none: then it is the store that has lost
+/// the sessions, or hides them.
+fn missing(nodes: &[Node], own: NodeId) -> BTreeSet<NodeId> {
+    let is_locked = |node: &Node| node.id == own && node.session.is_some();
+    if !nodes.iter().any(is_locked) {
+        return BTreeSet::new();
+    }
+    let gone = nodes
+        .iter()
+        .filter(|node| node.session.is_none() && node.record.stopped.is_none());
+    gone.map(|node| node.id).collect()
 }
 
 /// How many frames have come from each node. Nobody can tell two nodes apart that share an address: of these,

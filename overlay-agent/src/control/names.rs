@@ -64,7 +64,7 @@ impl Agent {
     /// other networks.
     pub(crate) async fn open_service_on_host(&self) -> Result<Option<Sockets>, AgentError> {
         let fallback = self.datapath.lock().await.fallback_ifindex;
-        let wanted = self.config.docker.is_some();
+        let wanted = self.config.docker.serve;
         service::on_host(&self.netlink, fallback, wanted).await?;
         Ok(wanted.then(Sockets::listen).transpose()?)
     }

@@ -17,8 +17,8 @@ use super::agent::{Agent, State};
 use super::error::AgentError;
 use super::problem::Problem;
 use super::snapshot::Kept;
-use crate::ipam::Lease;
-use crate::store::schema::{AddressRecord, EndpointId, EndpointRecord, Nonce, Owner};
+use crate::ipam::{Lease, Unasked};
+use crate::store::schema::{EndpointId, EndpointRecord, Owner};
 pub(super) use publish::run;
 
 /// How long the store is given to show that it is there, and for how long it then counts as being there.
@@ -37,7 +37,7 @@ pub(in crate::control) struct Queued {
 #[serde(rename_all = "snake_case")]
 pub(in crate::control) enum What {
     /// It is to be published, with these claims.
-    Add(Vec<Claim>),
+    Add(Vec<Unasked>),
     /// It is to be withdrawn.
     Remove,
     /// Another has its address: it stays out of the data path until somebody removes it.
@@ -49,23 +49,10 @@ pub(in crate::control) enum What {
     },
 }
 
-/// An address that was chosen without the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::control) struct Claim {
-    ip: IpAddr,
-    nonce: Nonce,
-    since: u64,
-}
-
 impl Queued {
     pub(super) fn add(net: Vni, record: EndpointRecord, owner: &Owner, leases: &[Lease]) -> Self {
-        let since = AddressRecord::claim(owner).since;
-        let claim = |lease: &Lease| Claim {
-            ip: lease.ip,
-            nonce: lease.nonce,
-            since,
-        };
-        let what = What::Add(leases.iter().map(claim).collect());
+        let claims = leases.iter().map(|lease| Unasked::new(lease, owner));
+        let what = What::Add(claims.collect());
         Self { net, record, what }
     }
 
@@ -122,8 +109,8 @@ impl Agent {
     pub(super) async fn is_cut_off(&self) -> bool {
         let client = self.registry.client();
         let health = client.health().view();
-        let heard = health.last_contact.and_then(|at| at.elapsed().ok());
-        let fresh = !health.away && heard.is_some_and(|since| since < FRESH);
+        let heard = health.last_contact;
+        let fresh = !health.away && heard.is_some_and(|heard| heard.age() < FRESH);
         if self.kept.is_none() || fresh {
             return false;
         }

@@ -1,16 +1,16 @@
 //! Addresses that endpoints of this host had: those that cool down, and by name those to have again. Kept in a
 //! file, so that a restart of the agent changes nothing.
 
-use std::fs;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use overlay_common::net::Vni;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use super::agent::Agent;
+use super::json_file::JsonFile;
 use crate::ipam::{Cooling, Family, Former};
 use crate::store::backoff::Backoff;
 use crate::store::schema::{COOL_DOWN, unix_now};
@@ -32,11 +32,14 @@ struct Entry {
     name: Option<String>,
     /// Its record is gone, or somebody else's.
     deleted: bool,
+    /// When it has cooled down, for this run: the clock may be set meanwhile.
+    #[serde(skip, default = "Instant::now")]
+    cooled: Instant,
 }
 
 #[derive(Debug)]
 pub(super) struct Released {
-    file: PathBuf,
+    file: JsonFile,
     /// The latest at the end.
     entries: Mutex<Vec<Entry>>,
     added: Notify,
@@ -46,10 +49,11 @@ impl Released {
     /// What an earlier run has left; nothing where that cannot be read: it is used when the network has no
     /// other address left.
     pub(super) fn load(file: PathBuf) -> Self {
-        let entries = fs::read(&file)
-            .ok()
-            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-            .unwrap_or_default();
+        let file = JsonFile::new(file);
+        let mut entries: Vec<Entry> = file.load();
+        for entry in &mut entries {
+            entry.cooled = cooled(&entry.cooling);
+        }
         Self {
             file,
             entries: Mutex::new(entries),
@@ -73,6 +77,7 @@ impl Released {
             }
         }
         entries.push(Entry {
+            cooled: cooled(&cooling),
             cooling,
             name: name.map(str::to_owned),
             deleted: false,
@@ -87,14 +92,9 @@ impl Released {
         let found = entries
             .iter()
             .rfind(|entry| entry.is_of(net, Some(name), family))?;
-        let Cooling {
-            ip,
-            released,
-            index,
-            ..
-        } = found.cooling;
+        let Cooling { ip, index, .. } = found.cooling;
         // Later it may be another's record in a store that was set back.
-        let fresh = !found.deleted && remaining(released) > Duration::ZERO;
+        let fresh = !found.deleted && !found.remaining().is_zero();
         Some(Former {
             ip,
             name: name.to_owned(),
@@ -106,11 +106,9 @@ impl Released {
     fn due(&self) -> (Vec<Cooling>, Option<Duration>) {
         let entries = self.entries();
         let kept = entries.iter().filter(|entry| !entry.deleted);
-        let kept: Vec<_> = kept.map(|entry| &entry.cooling).collect();
-        let due = kept.iter().copied();
-        let due = due.filter(|cooling| remaining(cooling.released) == Duration::ZERO);
-        let next = kept.iter().map(|cooling| remaining(cooling.released)).min();
-        (due.cloned().collect(), next)
+        let next = kept.clone().map(Entry::remaining).min();
+        let due = kept.filter(|entry| entry.remaining().is_zero());
+        (due.map(|entry| entry.cooling.clone()).collect(), next)
     }
 
     fn deleted(&self, gone: &[Cooling]) {
@@ -130,16 +128,7 @@ impl Released {
             dropped += usize::from(spared);
             !spared
         });
-        if let Err(error) = self.save(&entries) {
-            tracing::warn!("cannot keep {}: {error}", self.file.display());
-        }
-    }
-
-    /// Whole or not at all.
-    fn save(&self, entries: &[Entry]) -> std::io::Result<()> {
-        let part = self.file.with_extension("part");
-        fs::write(&part, serde_json::to_vec(entries)?)?;
-        fs::rename(&part, &self.file)
+        self.file.keep(&*entries);
     }
 }
 
@@ -149,12 +138,18 @@ impl Entry {
             && self.name.as_deref() == name
             && Family::of(self.cooling.ip) == family
     }
+
+    /// How long it still cools down.
+    fn remaining(&self) -> Duration {
+        self.cooled.saturating_duration_since(Instant::now())
+    }
 }
 
-/// How long an address still cools down. A clock that was set back does not make it longer than ever.
-fn remaining(released: u64) -> Duration {
-    let age = Duration::from_secs(unix_now().saturating_sub(released));
-    COOL_DOWN.saturating_sub(age)
+/// When an address has cooled down, by what the clock says now and said then. One that was set back does not make it
+/// longer than ever.
+fn cooled(cooling: &Cooling) -> Instant {
+    let age = Duration::from_secs(unix_now().saturating_sub(cooling.released));
+    Instant::now() + COOL_DOWN.saturating_sub(age)
 }
 
 /// Deletes the records of what has cooled down, for as long as the agent runs. Nothing is asked of the store before.
@@ -236,6 +231,19 @@ mod tests {
         released.add(cooling("10.0.0.3", unix_now()), Some("web"));
         let ip = "10.0.0.3".parse().unwrap();
         assert_eq!(former(&released, Family::V4), Some((ip, 9)));
+    }
+
+    /// As after a clock was ahead, or this one is behind.
+    #[test]
+    fn what_was_released_in_the_future_cools_down_from_now_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let load = || Released::load(folder.path().join("addresses.json"));
+        load().add(cooling("10.0.0.1", unix_now() + 18_000), None);
+        let released = load();
+        let (due, next) = released.due();
+        assert!(due.is_empty() && next.is_some_and(|next| next <= COOL_DOWN));
+        std::thread::sleep(Duration::from_millis(5));
+        assert!(released.due().1 < next, "time does not pass");
     }
 
     #[test]

@@ -123,10 +123,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     };
     let stopped = || shutdown.clone().cancelled_owned();
     let metrics = tokio::spawn(http::serve(metrics_listener, served, stopped()));
-    let _docker_file = match &agent.config.docker {
-        Some(config) => Some(serve_docker(&agent, config, &shutdown)?),
-        None => None,
-    };
+    let docker = &agent.config.docker;
+    let serve = || serve_docker(&agent, docker, &shutdown);
+    let _docker_file = docker.serve.then(serve).transpose()?;
     let names = tokio::spawn(names::run(Arc::clone(&agent)));
     let (api, _api_file) = listen(&agent.config.agent_socket())?;
     let api = tokio::spawn(server::serve(api, Arc::clone(&agent), stopped()));

@@ -80,10 +80,8 @@ impl Agent {
         Store {
             address: client.address().to_owned(),
             up: health.up,
-            down_since: health.down_since.map(utc),
-            down_seconds: health
-                .down_since
-                .map(|since| since.elapsed().unwrap_or_default().as_secs()),
+            down_since: health.down_since.map(|since| utc(since.at())),
+            down_seconds: health.down_since.map(|since| since.age().as_secs()),
             error: health.last_error.filter(|_| !health.up),
         }
     }
@@ -120,9 +118,7 @@ impl Agent {
             maps: or_logged(tables.sizes()),
             store: StoreReading {
                 up: health.up,
-                last_contact: health
-                    .last_contact
-                    .map(|time| time.elapsed().unwrap_or_default().as_secs_f64()),
+                last_contact: health.last_contact.map(|heard| heard.age().as_secs_f64()),
                 errors: health
                     .errors()
                     .map(|(kind, count)| (kind.label(), count))
@@ -182,8 +178,8 @@ impl State {
 fn of_snapshot(state: &State) -> Option<SnapshotStatus> {
     let taken = state.snapshot.filter(|_| state.view.is_old())?;
     Some(SnapshotStatus {
-        taken: utc(taken),
-        age_seconds: taken.elapsed().unwrap_or_default().as_secs(),
+        taken: utc(taken.at()),
+        age_seconds: taken.age().as_secs(),
     })
 }
 

@@ -48,6 +48,15 @@ pub(super) struct SeenConfig {
     pub(super) reserved: Vec<IpAddr>,
 }
 
+/// A container that runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Running {
+    pub(super) id: String,
+    pub(super) name: String,
+    /// Its first process, as the daemon numbers them.
+    pub(super) pid: u32,
+}
+
 /// An endpoint that Docker knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SeenEndpoint {
@@ -129,6 +138,37 @@ impl Engine {
             }
         });
         Ok(Some(seen.collect()))
+    }
+
+    /// The container with this name, id or first digits of the id.
+    ///
+    /// # Errors
+    /// When there is none, or it does not run.
+    pub(super) async fn running(&self, container: &str) -> Result<Running, DockerError> {
+        let found = self
+            .docker
+            .inspect_container(container, None::<InspectContainerOptions>);
+        let found = match found.await {
+            Ok(found) => found,
+            Err(error) if status(&error) == Some(404) => {
+                return Err(DockerError::NoContainer(container.to_owned()));
+            }
+            Err(error) => return Err(self.failed(error)),
+        };
+        let pid = found.state.and_then(|state| state.pid);
+        let pid = pid.and_then(|pid| u32::try_from(pid).ok());
+        Ok(Running {
+            id: found.id.unwrap_or_default(),
+            name: found
+                .name
+                .unwrap_or_default()
+                .trim_start_matches('/')
+                .to_owned(),
+            // It has none while it does not run.
+            pid: pid
+                .filter(|pid| *pid > 0)
+                .ok_or_else(|| DockerError::NotRunning(container.to_owned()))?,
+        })
     }
 
     /// What else an endpoint's container is called on its network.

@@ -68,6 +68,18 @@ pub enum DockerError {
     NoPool(String),
     #[error("there is no endpoint {0}")]
     NoEndpoint(String),
+    #[error("there is no container `{0}`: `docker ps` lists those that run")]
+    NoContainer(String),
+    #[error("container {0} does not run: start it first")]
+    NotRunning(String),
+    #[error(
+        "cannot ask Docker for container `{container}`; does it run? `overlay-agent run --docker-socket` says where it listens"
+    )]
+    Unasked {
+        container: String,
+        #[source]
+        source: Box<DockerError>,
+    },
     #[error("Docker at {}: {source}", socket.display())]
     Engine {
         socket: PathBuf,

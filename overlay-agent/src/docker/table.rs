@@ -3,7 +3,6 @@
 //! names.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
@@ -12,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::control::json_file::JsonFile;
 use crate::store::schema::NetworkRecord;
 
 /// By Docker's ids.
@@ -41,20 +41,17 @@ impl Entry {
 /// A file of entries.
 #[derive(Debug)]
 pub(super) struct Table<V> {
-    file: PathBuf,
+    file: JsonFile,
     entries: watch::Sender<Entries<V>>,
 }
 
 impl<V: Clone + PartialEq + Serialize + DeserializeOwned> Table<V> {
     /// What an earlier run has left; nothing where that cannot be read: Docker tells it again.
     pub(super) fn load(file: PathBuf) -> Self {
-        let entries = fs::read(&file)
-            .ok()
-            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-            .unwrap_or_default();
+        let file = JsonFile::new(file);
         Self {
+            entries: watch::Sender::new(file.load()),
             file,
-            entries: watch::Sender::new(entries),
         }
     }
 
@@ -76,17 +73,9 @@ impl<V: Clone + PartialEq + Serialize + DeserializeOwned> Table<V> {
             change(entries);
             *entries != before
         });
-        if changed && let Err(error) = self.save() {
-            tracing::warn!("cannot keep {}: {error}", self.file.display());
+        if changed {
+            self.file.keep(&*self.entries.borrow());
         }
-    }
-
-    /// Whole or not at all.
-    fn save(&self) -> std::io::Result<()> {
-        let bytes = serde_json::to_vec(&*self.entries.borrow())?;
-        let part = self.file.with_extension("part");
-        fs::write(&part, bytes)?;
-        fs::rename(&part, &self.file)
     }
 }
 
@@ -112,7 +101,7 @@ mod tests {
         assert_eq!(load().get("abc"), Some(entry));
         table.change(BTreeMap::clear);
         assert_eq!(load().all(), Entries::new());
-        fs::write(&file, "{").unwrap();
+        std::fs::write(&file, "{").unwrap();
         assert_eq!(load().all(), Entries::new());
     }
 }

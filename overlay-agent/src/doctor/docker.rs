@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use super::{Finding, Outcome};
-use crate::config::{Config, DockerConfig};
+use crate::config::Config;
 use crate::docker::{self, plugin_socket};
 use crate::host::service;
 
@@ -20,16 +20,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Nothing where there is no Docker and none is wanted.
 pub(super) async fn examine(config: &Config) -> Vec<Finding> {
-    let defaults = DockerConfig::default();
-    let (wanted, paths) = match &config.docker {
-        Some(paths) => (true, paths),
-        None => (false, &defaults),
-    };
-    let socket = plugin_socket(&paths.plugins);
-    if !wanted && !paths.socket.exists() && !socket.exists() {
+    let docker = &config.docker;
+    let (wanted, socket) = (docker.serve, plugin_socket(&docker.plugins));
+    if !wanted && !docker.socket.exists() && !socket.exists() {
         return Vec::new();
     }
-    let mut docker = Finding::of("docker", docker::version(&paths.socket).await);
+    let mut docker = Finding::of("docker", docker::version(&config.docker.socket).await);
     if !wanted {
         docker.outcome = docker.outcome.min(Outcome::Warning);
     }

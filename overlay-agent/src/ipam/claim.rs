@@ -10,7 +10,7 @@ use crate::store::client::TxnOp;
 use crate::store::schema::{self, AddressRecord, Nonce, Owner, encode};
 
 /// Positions in the transaction that claims an address.
-const OP_NETWORK: usize = 0;
+pub(super) const OP_NETWORK: usize = 0;
 const OP_ADDRESS: usize = 1;
 
 /// What became of a claim.
@@ -68,10 +68,7 @@ impl<S: AddressStore> Allocator<S> {
         index: u64,
     ) -> Result<Claim, IpamError> {
         let record = AddressRecord::claim(owner);
-        let ops = [
-            TxnOp::get(self.keys.vni(net)),
-            TxnOp::cas(self.keys.address(net, ip), &encode(&record), index),
-        ];
+        let ops = self.claims(net, ip, &record, index);
         let action = format!("claim {ip}");
         let mut attempts = Attempts::new();
         let mut unknown = false;
@@ -109,6 +106,20 @@ impl<S: AddressStore> Allocator<S> {
                 });
             }
         }
+    }
+
+    /// The transaction that claims an address whose record has this index, on a network that exists.
+    pub(super) fn claims(
+        &self,
+        net: Vni,
+        ip: IpAddr,
+        record: &AddressRecord,
+        index: u64,
+    ) -> [TxnOp; 2] {
+        [
+            TxnOp::get(self.keys.vni(net)),
+            TxnOp::cas(self.keys.address(net, ip), &encode(record), index),
+        ]
     }
 
     /// An address's record with its index.

@@ -48,6 +48,16 @@ pub(super) enum Answer<T> {
     Refused,
 }
 
+impl<T> Answer<T> {
+    pub(super) fn map<U>(self, change: impl FnOnce(T) -> U) -> Answer<U> {
+        match self {
+            Self::Known(what) => Answer::Known(change(what)),
+            Self::Unknown => Answer::Unknown,
+            Self::Refused => Answer::Refused,
+        }
+    }
+}
+
 impl Names {
     /// The names of all that `askers` can reach.
     pub fn of<'a>(

@@ -118,41 +118,33 @@ fn own(
     if let Ok(net) = question.parse_arpa_name()
         && net.prefix_len() == net.max_prefix_len()
     {
-        return match names.name(ifindex, net.addr()) {
-            Answer::Known(None) => Answer::Known(Err(ResponseCode::NXDomain)),
-            Answer::Known(Some((name, network))) => {
-                let labels = name.split('.').chain(network.split('.'));
-                let name = Name::from_labels(labels.map(str::as_bytes));
-                let found = name.ok().filter(|_| asks_for(kind, RecordType::PTR));
-                let found = found.map(|name| record(RData::PTR(PTR(name))));
-                Answer::Known(Ok(found.into_iter().collect()))
-            }
-            Answer::Unknown => Answer::Unknown,
-            Answer::Refused => Answer::Refused,
-        };
+        return names.name(ifindex, net.addr()).map(|found| {
+            let (name, network) = found.ok_or(ResponseCode::NXDomain)?;
+            let labels = name.split('.').chain(network.split('.'));
+            let name = Name::from_labels(labels.map(str::as_bytes));
+            let found = name.ok().filter(|_| asks_for(kind, RecordType::PTR));
+            let found = found.map(|name| record(RData::PTR(PTR(name))));
+            Ok(found.into_iter().collect())
+        });
     }
     let text = question.to_utf8();
-    match names.addresses(ifindex, text.trim_end_matches('.')) {
-        Answer::Known(ips) => {
-            let mut records: Vec<Record> = ips
-                .iter()
-                .filter_map(|ip| match ip {
-                    IpAddr::V4(ip) if asks_for(kind, RecordType::A) => {
-                        Some(record(RData::A((*ip).into())))
-                    }
-                    IpAddr::V6(ip) if asks_for(kind, RecordType::AAAA) => {
-                        Some(record(RData::AAAA((*ip).into())))
-                    }
-                    IpAddr::V4(_) | IpAddr::V6(_) => None,
-                })
-                .collect();
+    names
+        .addresses(ifindex, text.trim_end_matches('.'))
+        .map(|ips| {
+            let records = ips.iter().filter_map(|ip| match ip {
+                IpAddr::V4(ip) if asks_for(kind, RecordType::A) => {
+                    Some(record(RData::A((*ip).into())))
+                }
+                IpAddr::V6(ip) if asks_for(kind, RecordType::AAAA) => {
+                    Some(record(RData::AAAA((*ip).into())))
+                }
+                IpAddr::V4(_) | IpAddr::V6(_) => None,
+            });
+            let mut records: Vec<Record> = records.collect();
             // Who takes the first one takes each now and then.
             records.shuffle(&mut rand::rng());
-            Answer::Known(Ok(records))
-        }
-        Answer::Unknown => Answer::Unknown,
-        Answer::Refused => Answer::Refused,
-    }
+            Ok(records)
+        })
 }
 
 fn asks_for(asked: RecordType, kind: RecordType) -> bool {

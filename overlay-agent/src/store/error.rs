@@ -80,6 +80,9 @@ pub enum StoreError {
          wrong, the store was emptied or set back, or the token lost its rights"
     )]
     Incomplete { prefix: String, missing: String },
+    /// The read is of an earlier moment than one before it, as from a server that is behind.
+    #[error("cannot trust what was read under `{prefix}`: it is older than what is known already")]
+    Behind { prefix: String },
     /// The store is a later version's.
     #[error(
         "`{key}` says layout version {found}, and this agent knows up to {known}: use an agent of a later version"
@@ -166,7 +169,7 @@ impl StoreError {
             Self::Server { .. } => ErrorKind::Server,
             Self::Refused { .. } | Self::Layout { .. } => ErrorKind::Refused,
             Self::Decode { .. } => ErrorKind::Decode,
-            Self::Incomplete { .. } => ErrorKind::Incomplete,
+            Self::Incomplete { .. } | Self::Behind { .. } => ErrorKind::Incomplete,
         }
     }
 

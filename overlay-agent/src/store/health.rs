@@ -1,8 +1,8 @@
 //! What the client saw of the store, for status, metrics and readiness.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
 
+use super::Moment;
 use super::error::{ErrorKind, StoreError, in_full};
 
 /// Shared by everything that uses one [`Client`](super::Client).
@@ -18,10 +18,10 @@ pub struct HealthView {
     pub up: bool,
     /// Whether it is down because it does not answer, or has trouble of its own.
     pub away: bool,
-    pub last_contact: Option<SystemTime>,
+    pub last_contact: Option<Moment>,
     /// When the first of the current row of failures happened; `None` while up and before the
     /// first request.
-    pub down_since: Option<SystemTime>,
+    pub down_since: Option<Moment>,
     /// The latest failure, kept after recovery.
     pub last_error: Option<String>,
     errors: [u64; ErrorKind::ALL.len()],
@@ -40,13 +40,13 @@ impl StoreHealth {
     }
 
     /// Takes over when an earlier run has heard of the store.
-    pub(crate) fn remember(&self, last_contact: SystemTime) {
+    pub(crate) fn remember(&self, last_contact: Moment) {
         self.lock().last_contact.get_or_insert(last_contact);
     }
 
     /// Records an answer.
     pub(crate) fn contact(&self) {
-        let now = SystemTime::now();
+        let now = Moment::now();
         let mut state = self.lock();
         state.last_contact = Some(now);
         let recovered = state.down_since.take();
@@ -83,7 +83,7 @@ impl StoreHealth {
         state.up = false;
         state.away = error.is_outage();
         let first = state.down_since.is_none();
-        state.down_since.get_or_insert_with(SystemTime::now);
+        state.down_since.get_or_insert_with(Moment::now);
         drop(state);
         // A refused token is reported by whoever asked: the store is not down for others.
         if first && kind != ErrorKind::TokenRefused {
@@ -95,7 +95,7 @@ impl StoreHealth {
     pub(crate) fn unanswered(&self) {
         let mut state = self.lock();
         (state.up, state.away) = (false, true);
-        state.down_since.get_or_insert_with(SystemTime::now);
+        state.down_since.get_or_insert_with(Moment::now);
         state.last_error = Some("it does not answer".to_owned());
     }
 

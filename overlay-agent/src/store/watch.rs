@@ -50,6 +50,8 @@ pub struct PrefixWatch {
     changed: bool,
     /// Answers in a row that told nothing.
     early: u32,
+    /// The answer before was an old one.
+    doubted: bool,
     backoff: Backoff,
     failing: bool,
     trouble: watch::Sender<Option<String>>,
@@ -76,6 +78,7 @@ impl PrefixWatch {
             last: None,
             changed: false,
             early: 0,
+            doubted: false,
             backoff: Backoff::new(Duration::from_millis(250), Duration::from_secs(8)),
             failing: false,
             trouble: watch::Sender::new(None),
@@ -164,6 +167,13 @@ impl PrefixWatch {
             self.recovered();
             return Ok(None);
         }
+        let is_old = |last: &Arc<Snapshot>| answer.index < last.index;
+        let is_old = self.index.is_none() && self.last.as_ref().is_some_and(is_old);
+        // Of a server that is behind, or a store that was set back, which says the same again.
+        if is_old && !std::mem::replace(&mut self.doubted, true) {
+            self.backoff.wait().await;
+            return Ok(None);
+        }
         let answer = self.confirm(answer).await?;
         self.index = Some(answer.index);
         self.recovered();
@@ -223,6 +233,7 @@ impl PrefixWatch {
 
     fn recovered(&mut self) {
         self.backoff.reset();
+        self.doubted = false;
         if self.failing {
             self.failing = false;
             self.trouble.send_replace(None);

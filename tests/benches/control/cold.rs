@@ -50,7 +50,7 @@ pub fn measure(
         let (took, pid) = start(world, population)?;
         seconds.push(took);
         resident.push(resident_mb(pid)?);
-        cpu.push(crate::process::cpu_seconds(pid)?);
+        cpu.push(tests::process::cpu_seconds(pid)?);
         world.lab.hosts[0].wait_agent_ready(START_TIMEOUT)?;
         thread::sleep(SETTLED);
         later.push(resident_mb(pid)?);

@@ -93,6 +93,7 @@ fn one(world: &World, from: &Netns, ip: Ipv4Addr, to: &AtomicU32) -> Result<(f64
         mac: None,
         allow_ips: Vec::new(),
         forwarding: false,
+        container: None,
         at: At::Netns {
             path: container.path(),
             ifname: "eth0".to_owned(),

@@ -4,21 +4,8 @@ use std::fs;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use nix::unistd::{SysconfVar, sysconf};
 use tests::lab::{Host, UNDERLAY};
-
-/// Processor time in seconds, of the process and not of its children.
-pub fn cpu_seconds(pid: u32) -> Result<f64> {
-    let path = format!("/proc/{pid}/stat");
-    let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-    // The name in brackets may hold anything.
-    let (_, fields) = text.rsplit_once(')').context("no name in stat")?;
-    let mut fields = fields.split_whitespace().skip(11);
-    let mut ticks = || -> Result<f64> { Ok(fields.next().context("stat is short")?.parse()?) };
-    let ticks = ticks()? + ticks()?;
-    let rate = sysconf(SysconfVar::CLK_TCK)?.context("no clock ticks")?;
-    Ok(ticks / rate as f64)
-}
+use tests::process::cpu_seconds;
 
 /// Resident memory in megabytes (10^6).
 pub fn resident_mb(pid: u32) -> Result<f64> {

@@ -7,7 +7,7 @@ use overlay_agent::store::registry::NewNetwork;
 use overlay_agent::store::schema::{NodeId, Nonce, Owner};
 
 use super::networks::{blank, join_all};
-use super::publish::owner;
+use super::publish::{Net, owner};
 use super::{Place, Refused as _};
 
 super::cases![
@@ -20,6 +20,7 @@ super::cases![
     a_released_address_cools_down,
     the_longest_released_is_taken_when_nothing_else_is_left,
     a_name_has_its_address_again,
+    what_came_into_use_is_not_reclaimed,
     no_claim_without_network,
 ];
 
@@ -194,16 +195,20 @@ async fn a_released_address_cools_down(at: &Place) -> Result<()> {
         .ipam
         .allocate(&pool, &Want::Address(lease.ip), &second)
         .await?;
-    at.ipam.reap(&[cooling]).await?;
+    at.ipam.reap(std::slice::from_ref(&cooling)).await?;
     let held = at.ipam.holder(net, lease.ip).await?;
     ensure!(held.is_some_and(|held| held.is_held_by(&second)));
     let again = at
         .ipam
         .release(net, named.ip, &second, Some(named.nonce), None);
     let again = again.await?.context("it was not held")?;
+    // Nor does it cool down for a shorter time because somebody had it before.
+    let left = async || at.client.get(&at.keys.address(net, lease.ip)).await;
+    at.ipam.reap(&[cooling]).await?;
+    ensure!(left().await?.value.is_some(), "deleted for another's sake");
     at.ipam.reap(std::slice::from_ref(&again)).await?;
     at.ipam.reap(&[again]).await?;
-    let left = at.client.get(&at.keys.address(net, lease.ip)).await?.value;
+    let left = left().await?.value;
     ensure!(left.is_none(), "{left:?}");
     Ok(())
 }
@@ -289,6 +294,38 @@ async fn a_name_has_its_address_again(at: &Place) -> Result<()> {
         .allocate(&pool, &again(lease.ip, "web", index), &web)
         .await?;
     ensure!(given.ip == lease.ip, "{given:?}");
+    Ok(())
+}
+
+/// What was nobody's when it was looked at may be somebody's by the time that it is freed.
+async fn what_came_into_use_is_not_reclaimed(at: &Place) -> Result<()> {
+    let net = Net::new(at, "blue").await?;
+    let node = net.node("n").await?;
+    let mut claimed = Vec::new();
+    for _ in 0..3 {
+        let (path, record) = net.claimed(node).await?;
+        let ip = record.addresses().next().context("no address")?;
+        claimed.push((path, record, ip));
+    }
+    let [leaked, published, handed] = &claimed[..] else {
+        anyhow::bail!("not three");
+    };
+    let survey = at.registry.survey(Some(net.vni), node).await?;
+    let mut unused = survey.addresses;
+    unused.retain(|address| claimed.iter().any(|(_, _, ip)| *ip == address.ip));
+    ensure!(unused.len() == 3, "{unused:?}");
+    at.registry
+        .publish_endpoint(&published.0, &published.1)
+        .await?;
+    at.ipam.hand_over(net.vni, handed.2, &owner(node)).await?;
+    let freed = at.registry.reclaim(&unused).await?;
+    ensure!(freed.len() == 1 && freed[0].ip == leaked.2, "{freed:?}");
+    for (_, _, ip) in [published, handed] {
+        let holder = at.ipam.holder(net.vni, *ip).await?;
+        ensure!(holder.is_some(), "{ip} is free");
+    }
+    let holder = at.ipam.holder(net.vni, leaked.2).await?;
+    ensure!(holder.is_none(), "{holder:?}");
     Ok(())
 }
 

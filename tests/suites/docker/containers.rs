@@ -133,6 +133,7 @@ fn as_asked() -> Result<()> {
     all.docker(1)
         .cli_ok(&["network", "disconnect", "red", "one"])?;
     reaches(all.docker(2), "two", "10.50.0.9")?;
+    by_hand(&all)?;
 
     // Names and ids as Docker has them, also after a change.
     all.docker(1).cli_ok(&["rename", "one", "first"])?;
@@ -150,6 +151,51 @@ fn as_asked() -> Result<()> {
     all.docker(1).cli_ok(&["network", "rm", "red"])?;
     all.nowhere("red")?;
     before.comes_back(&all.world)
+}
+
+/// A container on Docker's own bridge gets an interface of ours, of which Docker knows nothing.
+fn by_hand(all: &Dockers) -> Result<()> {
+    let (docker, host) = (all.docker(1), all.world.host(1));
+    let add = |container: &str| {
+        let place = ["--container", container, "--ifname", "eth1"];
+        host.cli(&[&["endpoint", "add", "--network", "blue"], &place[..]].concat())
+    };
+    docker.cli_ok(&[
+        "run", "-d", "--init", "--name", "plain", IMAGE, "sleep", "1000",
+    ])?;
+    let id = inspect(docker, "plain")?["Id"].clone();
+    let id = id.as_str().context("no id")?;
+    let said = add(&id[..12])?;
+    ensure!(said.code == 0, "{said:?}");
+    let shown = host.cli_json(&["endpoint", "inspect", "plain"])?;
+    ensure!(
+        shown["container"] == id && shown["state"] == "up",
+        "{shown}"
+    );
+    let ip = shown["ip4"].as_str().context("no address")?;
+    reaches(all.docker(2), "two", ip)?;
+    reaches(docker, "plain", "10.50.0.9")?;
+    // Its interface is taken, and so is its name.
+    let again = add("plain")?;
+    ensure!(
+        again.code == 1 && again.stderr.contains("--name"),
+        "{again:?}"
+    );
+    let unknown = add("nobody")?;
+    let wanted = "there is no container `nobody`";
+    ensure!(
+        unknown.code == 1 && unknown.stderr.contains(wanted),
+        "{unknown:?}"
+    );
+    host.cli_ok(&["endpoint", "rm", "plain"])?;
+    docker.cli_ok(&["stop", "-t", "0", "plain"])?;
+    let stopped = add("plain")?;
+    let wanted = "container plain does not run";
+    ensure!(
+        stopped.code == 1 && stopped.stderr.contains(wanted),
+        "{stopped:?}"
+    );
+    docker.cli_ok(&["rm", "plain"]).map(drop)
 }
 
 /// Docker makes another endpoint at each start: the MAC of the one before must be free by then.

@@ -28,6 +28,7 @@ fn the_store_fails_the_agent_freezes_and_hosts_want_the_same() -> Result<()> {
     let pinging = Pinging::start(&one.netns, two.ip.into(), INTERVAL, world.work.path())?;
     errors(&world, &relay, &one)?;
     slow(&world, &relay, &one)?;
+    behind(&world, &relay, &one)?;
     same_claims(&world)?;
     partition(&world, &one)?;
     frozen(&mut world, &one)?;
@@ -73,6 +74,48 @@ fn slow(world: &World, relay: &Relay, one: &Container) -> Result<()> {
     world.host(2).cli_ok(&["endpoint", "rm", "quick"])?;
     relay.trouble(None);
     healed(world, one, "slowness")
+}
+
+/// Answers of before an endpoint was removed: whatever is read so, it does not stay, and nobody else goes.
+fn behind(world: &World, relay: &Relay, one: &Container) -> Result<()> {
+    let known = |of: &Container| {
+        let dump = world.host(1).cli_json(&["dump"])?;
+        let fdb = dump["fdb"].as_array().context("no FDB")?;
+        let mac = of.mac.to_string();
+        Ok::<_, anyhow::Error>(fdb.iter().any(|entry| entry["mac"] == mac.as_str()))
+    };
+    let gone = |of: &Container| {
+        until(CONVERGE, || {
+            ensure!(!known(of)?, "the removed endpoint stays");
+            Ok(())
+        })
+    };
+    let wakes = world.container(2, "blue", "wakes")?;
+    for (name, text) in [("changes", "/v1/txn"), ("all", "")] {
+        let end = world.container(2, "blue", name)?;
+        reachable(one, &end, 1)?;
+        let before = relay.answers(text);
+        // What wakes is new, and what is read then, or all that is read then, is old.
+        relay.set_back(before.clone());
+        world.host(2).cli_ok(&["endpoint", "rm", name])?;
+        gone(&end).with_context(|| name.to_owned())?;
+        ensure!(relay.catch_up() > 0, "{name}: no old answer was given");
+        if !text.is_empty() {
+            continue;
+        }
+        // It is known to be gone, all that is read is old, and the next answer is late.
+        relay.set_back(before);
+        relay.trouble(Some(Trouble::Slow(Duration::from_secs(1))));
+        world.host(2).cli_ok(&["endpoint", "rm", "wakes"])?;
+        for _ in 0..30 {
+            ensure!(!known(&end)?, "the removed endpoint is back");
+            thread::sleep(Duration::from_millis(100));
+        }
+        relay.trouble(None);
+        ensure!(relay.catch_up() > 2, "no old answers were given");
+        gone(&wakes)?;
+    }
+    healed(world, one, "behind")
 }
 
 /// Of two who want one address, or one VNI, one gets it, and the other is told who.

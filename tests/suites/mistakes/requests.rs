@@ -9,7 +9,8 @@ use crate::support::{CONVERGE, Store, StoreKind, World, reachable};
 
 #[test]
 fn networks_endpoints_and_nodes() -> Result<()> {
-    let world = World::new(StoreKind::Embedded)?;
+    let mut world = World::without_agents(StoreKind::Embedded)?;
+    world.start_agents(&["--docker-socket", "/run/no-docker.sock"])?;
     let Store::Embedded(store) = &world.store else {
         anyhow::bail!("this world has another store");
     };
@@ -319,6 +320,16 @@ fn networks_endpoints_and_nodes() -> Result<()> {
                 "/run/netns/no-such-container",
                 "is the container running?",
                 "No such file",
+            ],
+        ),
+        (
+            "endpoint add --network blue --container web",
+            1,
+            &[
+                "cannot add an endpoint to network blue",
+                "cannot ask Docker for container `web`",
+                "--docker-socket",
+                "/run/no-docker.sock",
             ],
         ),
         // Beyond the largest process id that a kernel gives.

@@ -93,6 +93,7 @@ fn wrong_arguments() -> Result<()> {
             &["--allow-ip", "--node"],
         ),
         ("run --decap often", 2, &["--decap", "auto, tc, xdp"]),
+        ("run --node-grace 9", 2, &["--node-grace", "9", "10.."]),
         (
             "attach --underlay eth0 --decap xdp --xdp off",
             2,
@@ -122,12 +123,17 @@ fn wrong_arguments() -> Result<()> {
         (
             "endpoint add --network blue",
             2,
-            &["--netns", "--pid", "--node"],
+            &["--netns", "--pid", "--container", "--node"],
         ),
         (
             "endpoint add --network blue --netns /a --pid 1",
             2,
             &["--netns", "--pid"],
+        ),
+        (
+            "endpoint add --network blue --pid 1 --container web",
+            2,
+            &["--pid", "--container"],
         ),
         (
             "endpoint add --network blue --netns /a --mac 01:00:5e:00:00:01",

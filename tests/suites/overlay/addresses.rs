@@ -156,10 +156,11 @@ fn leaks_are_told_and_reclaimed() -> Result<()> {
     );
     let claim = |endpoint: &str, node: &str, since: u64| json!({"endpoint": endpoint, "node": node, "nonce": "0000000000000001", "since": since});
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
-    let (leak, of_nobody, young, in_red) = (
+    let (leak, of_nobody, young, never, in_red) = (
         Ipv4Addr::new(10, 42, 9, 1),
         Ipv4Addr::new(10, 42, 9, 2),
         Ipv4Addr::new(10, 42, 9, 3),
+        Ipv4Addr::new(10, 42, 9, 4),
         Ipv4Addr::new(10, 43, 9, 1),
     );
     let nobody = "aaaaaaaaaaaaaaaa";
@@ -167,6 +168,8 @@ fn leaks_are_told_and_reclaimed() -> Result<()> {
         (key(vni, leak), claim(nobody, &node(2)?, OLD)),
         (key(vni, of_nobody), claim(nobody, "00000000000000ff", OLD)),
         (key(vni, young), claim(nobody, &node(2)?, now.as_secs())),
+        // No clock says so.
+        (key(vni, never), claim(nobody, &node(2)?, u64::MAX)),
         (key(red, in_red), claim(nobody, &node(1)?, OLD)),
     ] {
         store(&world, "PUT", &key, &record.to_string())?;
@@ -182,7 +185,11 @@ fn leaks_are_told_and_reclaimed() -> Result<()> {
     let all = world.host(1).cli_json(&["ipam", "leaks"])?;
     ensure!(all.as_array().is_some_and(|all| all.len() == 3), "{all}");
     let addresses = listed(&world, 1, "ls", "blue")?;
-    for wanted in [row(there.ip, "used", "there"), row(young, "claimed", "-")] {
+    for wanted in [
+        row(there.ip, "used", "there"),
+        row(young, "claimed", "-"),
+        row(never, "claimed", "-"),
+    ] {
         ensure!(addresses.contains(&wanted), "{addresses:?}");
     }
     let table = world.host(1).cli_ok(&["ipam", "leaks", "red"])?;
@@ -204,7 +211,7 @@ fn leaks_are_told_and_reclaimed() -> Result<()> {
     ensure!(listed(&world, 1, "reclaim", "blue")? == leaks);
     ensure!(listed(&world, 1, "reclaim", "blue")?.is_empty());
     let addresses = listed(&world, 1, "ls", "blue")?;
-    ensure!(addresses.len() == 3, "{addresses:?}");
+    ensure!(addresses.len() == 4, "{addresses:?}");
     let said = world.host(1).cli(&["ipam", "ls", "green"])?;
     ensure!(said.code == 1 && said.stderr.contains("green"), "{said:?}");
 

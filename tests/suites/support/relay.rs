@@ -16,6 +16,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tests::netns::Netns;
 
+use super::reads::{Answers, Reads};
+
 const TICK: Duration = Duration::from_millis(10);
 
 /// Ends its connections when dropped.
@@ -43,6 +45,7 @@ struct State {
     cut_at: Option<String>,
     trouble: Option<Trouble>,
     strike: Option<Strike>,
+    reads: Reads,
 }
 
 /// What a store in trouble does to every request.
@@ -70,10 +73,11 @@ struct Strike {
 }
 
 /// What becomes of what a client has sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Fate {
     Pass,
     Refuse,
+    Answer(Vec<u8>),
     Swallow,
 }
 
@@ -148,6 +152,21 @@ impl Relay {
         self.shared.state().trouble = trouble;
     }
 
+    /// What was answered last to all that was read, and has this text in its request.
+    pub fn answers(&self, text: &str) -> Answers {
+        self.shared.state().reads.answers(text)
+    }
+
+    /// From now on the store says this again, once each, as one that is behind.
+    pub fn set_back(&self, answers: Answers) {
+        self.shared.state().reads.set_back(answers);
+    }
+
+    /// How many of these answers were given; no more are.
+    pub fn catch_up(&self) -> usize {
+        self.shared.state().reads.catch_up()
+    }
+
     /// Kills a process at its `number`th request (from 1) that a command may be waiting for.
     pub fn strike_at(&self, number: usize, moment: Moment, pid: u32) {
         let left = number;
@@ -216,6 +235,10 @@ fn pass(client: &TcpStream, store: &TcpStream, shared: &Arc<Shared>) -> Result<(
                             let _ = from.write_all(REFUSAL);
                             break;
                         }
+                        Fate::Answer(answer) => {
+                            let _ = from.write_all(&answer);
+                            continue;
+                        }
                         Fate::Swallow => break,
                     }
                 } else if cut.load(Ordering::SeqCst) {
@@ -228,7 +251,9 @@ fn pass(client: &TcpStream, store: &TcpStream, shared: &Arc<Shared>) -> Result<(
                     if let Some(Trouble::Slow(time)) = trouble {
                         thread::sleep(time);
                     }
-                    shared.state().waiting.remove(&number);
+                    let mut state = shared.state();
+                    state.waiting.remove(&number);
+                    state.reads.answered(number, &buffer[..length]);
                 }
                 if to.write_all(&buffer[..length]).is_err() {
                     break;
@@ -282,6 +307,11 @@ fn note_request(
             }
             Moment::Done => victim.store(pid, Ordering::SeqCst),
         }
+    }
+    let stale = state.reads.asked(number, &text);
+    if let Some(answer) = stale {
+        state.waiting.remove(&number);
+        return Fate::Answer(answer);
     }
     match state.trouble {
         Some(Trouble::Error) => Fate::Refuse,

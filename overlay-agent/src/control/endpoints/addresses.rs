@@ -240,6 +240,7 @@ mod tests {
             mac: None,
             allow_ips: Vec::new(),
             forwarding: false,
+            container: None,
             at,
         }
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::heard;
+use super::{heard, missing};
 use crate::control::agent::Agent;
 use crate::store::StoreError;
 use crate::store::schema::NodeId;
@@ -61,18 +61,9 @@ impl Agent {
         )
     }
 
-    /// The nodes without a live session, by a read of this moment. None at all when that read does not show this
-    /// host's own lock: then it is the store that has lost the sessions, or hides them.
+    /// The nodes without a live session, by a read of this moment.
     async fn still_missing(&self) -> Result<BTreeSet<NodeId>, StoreError> {
-        let nodes = self.registry.nodes().await?.items;
-        let own = nodes.iter().find(|node| node.id == self.node);
-        if own.is_none_or(|own| own.session.is_none()) {
-            return Ok(BTreeSet::new());
-        }
-        let gone = nodes
-            .iter()
-            .filter(|node| node.session.is_none() && node.record.stopped.is_none());
-        Ok(gone.map(|node| node.id).collect())
+        Ok(missing(&self.registry.nodes().await?.items, self.node))
     }
 
     fn bury(&self, dead: impl Iterator<Item = NodeId>) {

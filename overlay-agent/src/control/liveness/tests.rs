@@ -105,6 +105,18 @@ fn time_asleep_does_not_count() {
 }
 
 #[test]
+fn nobody_is_missing_in_a_store_without_sessions() {
+    let keys = Keys::new("overlay/");
+    let missing = |own: bool, more: &str| {
+        let pairs = [pair(OWN, "", own), pair(OTHER, more, false)];
+        missing(&crate::store::schema::nodes(&keys, &pairs).items, OWN)
+    };
+    assert_eq!(missing(true, ""), [OTHER].into());
+    assert_eq!(missing(true, r#","stopped":1700000000"#), [].into());
+    assert_eq!(missing(false, ""), [].into());
+}
+
+#[test]
 fn whoever_sends_is_not_dead() {
     let mut clock = Clock::missing();
     for frames in 0..100 {

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::claim::{Settled, lost, settle};
-use super::{Claim, Queued, What};
+use super::claim::lost;
+use super::{Queued, What};
 use overlay_common::net::Vni;
 
 use crate::control::agent::Agent;
@@ -14,6 +14,7 @@ use crate::control::error::AgentError;
 use crate::control::problem::Problem;
 use crate::control::sync::Trust;
 use crate::host::endpoint;
+use crate::ipam::{Settled, Unasked};
 use crate::store::RegistryError;
 use crate::store::backoff::Backoff;
 use crate::store::error::in_full;
@@ -140,11 +141,11 @@ impl Agent {
         &self,
         id: &EndpointId,
         queued: &Queued,
-        claims: &[Claim],
+        claims: &[Unasked],
     ) -> Result<Option<(IpAddr, String)>, AgentError> {
         let owner = self.owner_of(id);
         for claim in claims {
-            match settle(&self.registry, queued.net, claim, &owner).await? {
+            match self.ipam.settle(queued.net, claim, &owner).await? {
                 Settled::Held => {}
                 Settled::Lost(by) => return Ok(Some((claim.ip, self.holder_name(by)))),
                 Settled::NoNetwork => {

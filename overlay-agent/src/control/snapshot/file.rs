@@ -109,8 +109,9 @@ impl File {
                 tracing::warn!("the snapshot is of a store at another address: it is not used");
                 return Ok(None);
             }
-            let contact = contact.value().parse();
-            let contact = contact.map_err(|_| corrupted("the time of the last contact"))?;
+            let contact = contact.value().parse().ok().map(Duration::from_secs);
+            let contact = contact.and_then(|since| UNIX_EPOCH.checked_add(since));
+            let contact = contact.ok_or_else(|| corrupted("the time of the last contact"))?;
             let mut piece = Vec::with_capacity(PIECE);
             for entry in txn.open_table(ENTRIES)?.iter()? {
                 let (key, value) = entry?;
@@ -124,7 +125,7 @@ impl File {
             let whole = whole.iter()?.map(|row| Ok(row?.0.value().to_owned()));
             Ok(Some(Loaded {
                 whole: whole.collect::<Result<_, redb::Error>>()?,
-                contact: UNIX_EPOCH + Duration::from_secs(contact),
+                contact,
             }))
         })
     }

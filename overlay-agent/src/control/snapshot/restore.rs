@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use super::Kept;
 use crate::control::agent::Agent;
 use crate::control::view::View;
-use crate::store::KvPair;
 use crate::store::schema;
+use crate::store::{KvPair, Moment};
 
 /// What came of trying.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +33,10 @@ impl Agent {
         let Ok(Some((view, contact))) = read else {
             return Restored::No;
         };
-        let age = contact.elapsed().unwrap_or_default().as_secs();
-        tracing::warn!(age, "the store is away: working from a snapshot of it");
+        tracing::warn!(
+            age = contact.age().as_secs(),
+            "the store is away: working from a snapshot of it"
+        );
         self.registry.client().health().remember(contact);
         let mut state = self.state();
         state.snapshot = Some(contact);
@@ -43,7 +44,7 @@ impl Agent {
         Restored::Yes
     }
 
-    fn load(&self, kept: &Kept) -> Option<(View, SystemTime)> {
+    fn load(&self, kept: &Kept) -> Option<(View, Moment)> {
         let keys = self.registry.keys();
         let (mut networks, mut nodes) = (Vec::new(), Vec::new());
         let mut endpoints = BTreeMap::new();
@@ -73,7 +74,7 @@ impl Agent {
         let is_known = |net: &_| whole.contains(keys.index_of(*net).as_str());
         let also = self.state().queued_networks().collect();
         view.restore_endpoints(endpoints, self.node, &also, is_known);
-        Some((view, loaded.contact))
+        Some((view, Moment::earlier(loaded.contact)))
     }
 }
 

@@ -59,7 +59,7 @@ impl Agent {
             return true;
         };
         let (agent, file) = (Arc::clone(self), Arc::clone(kept));
-        let saved = tokio::task::spawn_blocking(move || agent.save_now(&file, contact)).await;
+        let saved = tokio::task::spawn_blocking(move || agent.save_now(&file, contact.at())).await;
         let result = match saved {
             Ok(result) => result,
             Err(error) => Err(error.to_string()),

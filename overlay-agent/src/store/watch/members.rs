@@ -67,6 +67,8 @@ pub struct MembersWatch {
     known: BTreeMap<NodeId, Revision>,
     changed: bool,
     early: u32,
+    /// The comparison before was with an older state than what is known.
+    doubted: bool,
     backoff: Backoff,
     /// In a row.
     failures: u32,
@@ -86,6 +88,7 @@ impl MembersWatch {
             known: BTreeMap::new(),
             changed: false,
             early: 0,
+            doubted: false,
             backoff: Backoff::new(Duration::from_millis(250), Duration::from_secs(8)),
             failures: 0,
             trouble: watch::Sender::new(None),
@@ -166,17 +169,24 @@ impl MembersWatch {
             .iter()
             .map(|pair| (pair.key.clone(), pair.modify_index));
         self.buckets.extend(hints);
+        self.doubted = false;
         self.recovered();
         read.changes
     }
 
     /// All revisions against those that are known.
-    async fn compare(&self) -> Result<(Read, Answer<Vec<KvPair>>), StoreError> {
+    async fn compare(&mut self) -> Result<(Read, Answer<Vec<KvPair>>), StoreError> {
         let hints = self.client.list(&self.keys.hints_of(self.net)).await?;
         self.require_whole(&hints.value).await?;
         let folder = self.keys.revisions_of(self.net);
         let listed = self.client.list(&folder).await?.value;
         let now = self.revisions(&listed);
+        // Of a server that is behind, or a store that was set back, which says the same again.
+        let mut known = self.known.iter().filter(|(_, known)| known.rev > 0);
+        let is_old = known.any(|(node, known)| is_before(now.get(node), known.rev));
+        if is_old && !std::mem::replace(&mut self.doubted, true) {
+            return Err(StoreError::Behind { prefix: folder });
+        }
         let missing: Vec<_> = self
             .known
             .keys()
@@ -190,11 +200,9 @@ impl MembersWatch {
         let nodes = now
             .iter()
             .filter(|(node, revision)| self.known.get(node) != Some(revision));
-        let nodes: BTreeSet<NodeId> = nodes
-            .map(|(node, _)| *node)
-            .chain(missing.into_iter().copied())
-            .collect();
-        Ok((self.read_nodes(nodes).await?, hints))
+        let nodes = nodes.map(|(node, revision)| (*node, revision.rev));
+        let nodes = nodes.chain(missing.into_iter().map(|node| (*node, 0)));
+        Ok((self.read_nodes(nodes.collect()).await?, hints))
     }
 
     /// What has changed in these buckets.
@@ -225,8 +233,14 @@ impl MembersWatch {
             .txn("read what has changed on a network", &ops)
             .await?;
         let now = self.revisions(&found);
+        // Hint and revision are written together.
+        let mut hints = hinted.iter();
+        if hints.any(|(node, (_, rev))| is_before(now.get(node), *rev)) {
+            let prefix = self.keys.revisions_of(self.net);
+            return Err(StoreError::Behind { prefix });
+        }
         let mut read = Read::default();
-        let mut whole = BTreeSet::new();
+        let mut whole = BTreeMap::new();
         for (node, revision) in &now {
             let before = self.known.get(node).copied().unwrap_or_default();
             if *revision == before {
@@ -242,7 +256,7 @@ impl MembersWatch {
                     read.changes.push(change);
                 }
                 None => {
-                    whole.insert(*node);
+                    whole.insert(*node, revision.rev);
                 }
             }
         }
@@ -260,7 +274,7 @@ impl MembersWatch {
             self.witness
                 .check(&self.client, &self.keys, &folder)
                 .await?;
-            whole.extend(gone);
+            whole.extend(gone.into_iter().map(|node| (node, 0)));
         }
         let nodes = self.read_nodes(whole).await?;
         read.changes.extend(nodes.changes);
@@ -288,9 +302,9 @@ impl MembersWatch {
         Some(Change::One(endpoint.path, Some(endpoint.record)))
     }
 
-    /// Whole nodes, each with the revision of the same moment.
-    async fn read_nodes(&self, nodes: BTreeSet<NodeId>) -> Result<Read, StoreError> {
-        let nodes: Vec<NodeId> = nodes.into_iter().collect();
+    /// Whole nodes, each with the revision of the same moment, which is to be this one or a later.
+    async fn read_nodes(&self, wanted: BTreeMap<NodeId, u64>) -> Result<Read, StoreError> {
+        let nodes: Vec<NodeId> = wanted.keys().copied().collect();
         let reads: Vec<_> = nodes
             .chunks(TOGETHER)
             .map(|nodes| {
@@ -324,6 +338,12 @@ impl MembersWatch {
                 let listing = schema::endpoints(&self.keys, &endpoints[at..at + len]);
                 at += len;
                 let revision = revisions.get(node).copied();
+                if is_before(
+                    revision.as_ref(),
+                    wanted.get(node).copied().unwrap_or_default(),
+                ) {
+                    return Err(StoreError::Behind { prefix: folder });
+                }
                 read.changes.push(Change::Node(NodeMembers {
                     node: *node,
                     complete: len as u64 >= revision.map_or(0, |revision| revision.endpoints),
@@ -390,6 +410,11 @@ impl MembersWatch {
             tracing::info!(vni = %self.net, "following the network's endpoints again");
         }
     }
+}
+
+/// Whether a revision is an earlier one than this.
+fn is_before(revision: Option<&Revision>, rev: u64) -> bool {
+    revision.map_or(0, |revision| revision.rev) < rev
 }
 
 async fn read_together(
