@@ -132,7 +132,7 @@ impl Agent {
 }
 
 fn device_of<'a>(id: &EndpointId, devices: &'a [(String, Link)]) -> Option<&'a str> {
-    let mut devices = devices.iter();
-    let found = devices.find(|(of, _)| *of == id.as_str());
+    let (id, mut devices) = (id.to_string(), devices.iter());
+    let found = devices.find(|(of, _)| *of == id);
     found.map(|(_, link)| link.name.as_str())
 }

@@ -272,5 +272,5 @@ pub(super) fn device_name(id: &EndpointId) -> String {
 
 /// As many of an id as a device name has room for.
 fn digits(id: &EndpointId) -> String {
-    id.as_str().chars().take(12).collect()
+    id.to_string().chars().take(12).collect()
 }

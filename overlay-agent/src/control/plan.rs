@@ -7,46 +7,40 @@ use crate::datapath::rows::{Change, Rows};
 /// The changes, in an order in which no entry ever points to one that is not there yet or not
 /// there any more: written from the tables that are pointed to, removed in reverse.
 pub fn plan(desired: &Rows, actual: &Rows) -> Vec<Change> {
-    let mut removed = Vec::new();
-    let mut changes = Vec::new();
-    let mut table = |(written, mut gone): (Vec<Change>, Vec<Change>)| {
-        changes.extend(written);
-        gone.append(&mut removed);
-        removed = gone;
-    };
-    table(diff(
+    let mut diff = Diff::default();
+    diff.table(
         &desired.stats_index,
         &actual.stats_index,
         Change::StatsIndex,
-    ));
-    table(diff(&desired.tunnels, &actual.tunnels, Change::Tunnel));
-    table(diff(&desired.vnis, &actual.vnis, Change::Vni));
-    table(diff(
-        &desired.neighbors,
-        &actual.neighbors,
-        Change::Neighbor,
-    ));
-    table(diff(&desired.fdb, &actual.fdb, Change::Fdb));
-    table(diff(&desired.peers, &actual.peers, Change::Peer));
-    table(diff(&desired.floods, &actual.floods, Change::Flood));
-    table(diff(&desired.allowed, &actual.allowed, Change::Allowed));
-    table(diff(
-        &desired.endpoints,
-        &actual.endpoints,
-        Change::Endpoint,
-    ));
-    changes.append(&mut removed);
+    );
+    diff.table(&desired.tunnels, &actual.tunnels, |key, value| {
+        Change::Tunnel(key, value.map(Box::new))
+    });
+    diff.table(&desired.vnis, &actual.vnis, Change::Vni);
+    diff.table(&desired.neighbors, &actual.neighbors, Change::Neighbor);
+    diff.table(&desired.fdb, &actual.fdb, Change::Fdb);
+    diff.table(&desired.peers, &actual.peers, Change::Peer);
+    diff.table(&desired.floods, &actual.floods, Change::Flood);
+    diff.table(&desired.allowed, &actual.allowed, Change::Allowed);
+    diff.table(&desired.endpoints, &actual.endpoints, |key, value| {
+        Change::Endpoint(key, value.map(Box::new))
+    });
+    let Diff {
+        mut changes,
+        removed,
+    } = diff;
+    changes.extend(removed.into_iter().rev());
     changes
 }
 
 /// Records in `rows` that `change` was made.
 pub fn apply(rows: &mut Rows, change: &Change) {
     match change {
-        Change::Endpoint(key, value) => set(&mut rows.endpoints, *key, *value),
+        Change::Endpoint(key, value) => set(&mut rows.endpoints, *key, value.as_deref().copied()),
         Change::Fdb(key, value) => set(&mut rows.fdb, *key, *value),
         Change::Neighbor(key, value) => set(&mut rows.neighbors, *key, *value),
         Change::Peer(key, value) => set(&mut rows.peers, *key, *value),
-        Change::Tunnel(key, value) => set(&mut rows.tunnels, *key, *value),
+        Change::Tunnel(key, value) => set(&mut rows.tunnels, *key, value.as_deref().copied()),
         Change::Vni(key, value) => set(&mut rows.vnis, *key, *value),
         Change::StatsIndex(key, value) => set(&mut rows.stats_index, *key, *value),
         Change::Flood(key, value) => set(&mut rows.floods, *key, value.clone()),
@@ -61,23 +55,32 @@ fn set<K: Ord, V>(table: &mut BTreeMap<K, V>, key: K, value: Option<V>) {
     };
 }
 
-/// What to write and what to remove.
-fn diff<K: Ord + Copy, V: PartialEq + Clone>(
-    desired: &BTreeMap<K, V>,
-    actual: &BTreeMap<K, V>,
-    change: fn(K, Option<V>) -> Change,
-) -> (Vec<Change>, Vec<Change>) {
-    let written = desired
-        .iter()
-        .filter(|(key, value)| actual.get(key) != Some(*value))
-        .map(|(key, value)| change(*key, Some(value.clone())))
-        .collect();
-    let removed = actual
-        .keys()
-        .filter(|key| !desired.contains_key(key))
-        .map(|key| change(*key, None))
-        .collect();
-    (written, removed)
+/// What to write, and what to remove in the reverse order.
+#[derive(Default)]
+struct Diff {
+    changes: Vec<Change>,
+    removed: Vec<Change>,
+}
+
+impl Diff {
+    fn table<K: Ord + Copy, V: PartialEq + Clone>(
+        &mut self,
+        desired: &BTreeMap<K, V>,
+        actual: &BTreeMap<K, V>,
+        change: fn(K, Option<V>) -> Change,
+    ) {
+        let written = desired
+            .iter()
+            .filter(|(key, value)| actual.get(key) != Some(*value))
+            .map(|(key, value)| change(*key, Some(value.clone())));
+        self.changes.extend(written);
+        let removed = actual
+            .keys()
+            .rev()
+            .filter(|key| !desired.contains_key(key))
+            .map(|key| change(*key, None));
+        self.removed.extend(removed);
+    }
 }
 
 #[cfg(test)]

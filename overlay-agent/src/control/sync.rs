@@ -38,11 +38,13 @@ impl Agent {
         let hops = self.hops.subscribe().borrow().clone();
         let known = self.state().actual.take();
         let mut rows = self.rows(&datapath.tables, known, trust)?;
-        let desired = self.desired(&rows, &hops);
+        let mut desired = self.desired(&rows, &hops);
         let changes = plan(&desired.rows, &rows);
         let retired = retiring(&datapath.tables, &changes)?;
         // Nothing arrives for a group before the host is a member, and nothing goes there before.
         let groups = groups(&desired.rows);
+        // The changes have all that is new in them: of very many rows there are not to be three copies.
+        desired.rows = Rows::default();
         let mut refused = self.join_groups(&groups, trust).await;
         refused.extend(write(&mut datapath, &changes, &mut rows));
         refused.extend(self.open_endpoints(&rows).await);

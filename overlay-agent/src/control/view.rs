@@ -135,18 +135,20 @@ impl View {
     pub fn take_members(
         &mut self,
         net: Vni,
-        nodes: BTreeMap<NodeId, Arrived>,
+        mut nodes: BTreeMap<NodeId, Arrived>,
         own: NodeId,
         keys: &Keys,
     ) -> Option<Vec<Changed>> {
         let mut changed = BTreeMap::new();
         let known = !self.known.insert(net);
         self.old.networks.remove(&net);
+        nodes.remove(&own);
         if !known {
             // Nobody knows what the snapshot has of it.
             self.unsaved.extend([Part::Endpoints, Part::Whole]);
+            self.fill(net, &mut nodes);
         }
-        for (node, arrived) in nodes.into_iter().filter(|(node, _)| *node != own) {
+        for (node, arrived) in nodes {
             if let Some(whole) = arrived.whole {
                 self.set_members(net, whole, keys, &mut changed);
             }
@@ -169,8 +171,25 @@ impl View {
         known.then_some(changed)
     }
 
+    /// Takes all that nodes have on a network of which nothing is known. At once: there may be very many, and a map
+    /// that grows one by one has room for as many again.
+    fn fill(&mut self, net: Vni, nodes: &mut BTreeMap<NodeId, Arrived>) {
+        let mut all = Vec::new();
+        for (node, arrived) in nodes {
+            if let Some(whole) = arrived.whole.take() {
+                let endpoints = whole.endpoints.into_iter();
+                all.extend(endpoints.map(|endpoint| (endpoint.path, endpoint.record)));
+                self.note_bad(net, *node, whole.bad);
+            }
+        }
+        self.endpoints.append(&mut all.into_iter().collect());
+    }
+
     /// Keeps in `changed` what was there at first.
     fn set(&mut self, path: EndpointPath, record: Option<EndpointRecord>, changed: &mut Before) {
+        if self.endpoints.get(&path) == record.as_ref() {
+            return;
+        }
         let before = match record {
             Some(record) => self.endpoints.insert(path.clone(), record),
             None => self.endpoints.remove(&path),
@@ -201,11 +220,16 @@ impl View {
         for endpoint in whole.endpoints {
             self.set(endpoint.path, Some(endpoint.record), changed);
         }
-        tell(whole.bad.iter());
-        if whole.bad.is_empty() {
+        self.note_bad(net, node, whole.bad);
+    }
+
+    /// What of a node's endpoints on a network was skipped.
+    fn note_bad(&mut self, net: Vni, node: NodeId, bad: Vec<BadKey>) {
+        tell(bad.iter());
+        if bad.is_empty() {
             self.bad_members.remove(&(net, node));
         } else {
-            self.bad_members.insert((net, node), whole.bad);
+            self.bad_members.insert((net, node), bad);
         }
     }
 
@@ -279,49 +303,4 @@ fn kept<K: Ord, V>(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pair(key: &str, value: &str) -> KvPair {
-        let json = serde_json::json!({"Key": key, "CreateIndex": 1, "ModifyIndex": 1, "LockIndex": 0, "Flags": 0});
-        KvPair {
-            value: value.into(),
-            ..serde_json::from_value(json).unwrap()
-        }
-    }
-
-    fn network(vni: u32) -> String {
-        format!(r#"{{"vni":{vni},"subnets":["10.1.0.0/16"]}}"#)
-    }
-
-    #[test]
-    fn a_corrupt_key_is_reported_alone_and_keeps_its_last_meaning() {
-        let keys = Keys::new("overlay/");
-        let (blue, red) = (keys.network("blue"), keys.network("red"));
-        let mut view = View::default();
-        view.set_networks(&keys, &[pair(&blue, &network(1)), pair(&red, &network(2))]);
-        assert_eq!(view.networks.len(), 2);
-        assert_eq!(view.bad_keys().count(), 0);
-
-        view.set_networks(&keys, &[pair(&blue, "{"), pair(&red, &network(3))]);
-        assert_eq!(view.networks["blue"].vni.get(), 1);
-        assert_eq!(view.networks["red"].vni.get(), 3);
-        let bad: Vec<_> = view.bad_keys().map(|bad| bad.key.as_str()).collect();
-        assert_eq!(bad, [blue.as_str()]);
-
-        view.set_networks(&keys, &[pair(&red, &network(3))]);
-        assert_eq!(view.networks.len(), 1, "a deleted key is gone");
-        assert_eq!(view.bad_keys().count(), 0);
-    }
-
-    #[test]
-    fn complete_when_all_three_were_read() {
-        let keys = Keys::new("overlay/");
-        let mut view = View::default();
-        view.set_networks(&keys, &[]);
-        view.set_nodes(&keys, &[]);
-        assert!(!view.is_complete());
-        view.set_endpoints_of(NodeId::new(1), &keys, &[]);
-        assert!(view.is_complete());
-    }
-}
+mod tests;

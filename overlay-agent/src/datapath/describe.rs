@@ -29,7 +29,7 @@ pub fn difference(change: &Change, rows: &Rows) -> Difference {
             (
                 format!("interface {ifindex}"),
                 before.map(endpoint),
-                value.as_ref().map(endpoint),
+                value.as_deref().map(endpoint),
             )
         }
         Change::Fdb(key, value) => {
@@ -60,7 +60,7 @@ pub fn difference(change: &Change, rows: &Rows) -> Difference {
             (
                 format!("peer {index}"),
                 before.map(tunnel),
-                value.as_ref().map(tunnel),
+                value.as_deref().map(tunnel),
             )
         }
         Change::Vni(number, value) => {

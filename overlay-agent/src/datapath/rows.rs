@@ -51,11 +51,12 @@ pub struct Allowed {
 /// One change to one table: `Some` writes the entry, `None` removes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    Endpoint(u32, Option<EndpointValue>),
+    /// Boxed like all that is longer than the rows of which there are very many.
+    Endpoint(u32, Option<Box<EndpointValue>>),
     Fdb(FdbKey, Option<FdbValue>),
     Neighbor(NeighborKey, Option<NeighborValue>),
     Peer(IpKey, Option<PeerValue>),
-    Tunnel(PeerIndex, Option<TunnelValue>),
+    Tunnel(PeerIndex, Option<Box<TunnelValue>>),
     /// Removing a network removes the counts of its drops.
     Vni(u32, Option<VniValue>),
     /// Adding a pair zeroes its slot.

@@ -175,7 +175,8 @@ impl Tables {
     pub fn apply(&mut self, change: &Change) -> Result<(), TablesError> {
         let (map, result) = match change {
             Change::Endpoint(key, value) => {
-                (maps::ENDPOINTS, write(&mut self.endpoints, key, value))
+                let value = value.as_deref().copied();
+                (maps::ENDPOINTS, write(&mut self.endpoints, key, &value))
             }
             Change::Fdb(key, value) => (maps::FDB, write(&mut self.fdb, key, value)),
             Change::Neighbor(key, value) => {
@@ -185,7 +186,7 @@ impl Tables {
             Change::Tunnel(index, value) => (
                 maps::TUNNELS,
                 self.tunnels
-                    .set(*index, value.unwrap_or(TunnelValue::NONE), 0),
+                    .set(*index, value.as_deref().unwrap_or(&TunnelValue::NONE), 0),
             ),
             Change::Vni(key, value) => (maps::VNIS, self.set_vni(*key, value)),
             Change::StatsIndex(key, value) => {

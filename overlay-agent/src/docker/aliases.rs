@@ -27,7 +27,7 @@ impl Docker {
         );
         tokio::spawn(async move {
             let (id, name) = &question;
-            let learnt = match engine.aliases(&container, id.as_str()).await {
+            let learnt = match engine.aliases(&container, &id.to_string()).await {
                 Ok(aliases) => agent.describe_aliases(id, name, aliases).await,
                 Err(_) => Ok(false),
             };

@@ -47,13 +47,13 @@ impl Docker {
             }
         };
         for (id, _) in self.of_docker() {
-            if let Some(one) = seen.get(id.as_str()).filter(|one| !one.name.is_empty()) {
+            if let Some(one) = seen.get(&id.to_string()).filter(|one| !one.name.is_empty()) {
                 let described = self.agent.describe(&id, &one.name, one.container.clone());
                 let described = described.await;
                 if described.is_ok() {
                     self.learn_aliases(engine, &id, one);
                 }
-                tell(id.as_str(), described.map_err(DockerError::from));
+                tell(&id.to_string(), described.map_err(DockerError::from));
             }
         }
         let Some(before) = before else {
@@ -62,10 +62,10 @@ impl Docker {
         self.forget_left();
         self.forget_asked();
         for (id, net) in self.of_docker() {
-            if self.agent.is_since(&id, before) && !seen.contains_key(id.as_str()) {
+            if self.agent.is_since(&id, before) && !seen.contains_key(&id.to_string()) {
                 tracing::warn!(endpoint = %id, "Docker does not know it: removing it");
                 let removed = self.agent.remove_handed(net, &id).await;
-                tell(id.as_str(), removed.map_err(DockerError::from));
+                tell(&id.to_string(), removed.map_err(DockerError::from));
             }
         }
         let is_left = |id: &str| is_of_docker(id) && !seen.contains_key(id);

@@ -16,7 +16,7 @@ use overlay_agent::datapath::{
 use overlay_agent::host::endpoint::{self, NewEndpoint};
 use overlay_agent::host::nexthop::NextHopWatcher;
 use overlay_agent::host::{Netlink, Owner};
-use overlay_common::layout::{EndpointValue, PeerValue};
+use overlay_common::layout::PeerValue;
 use overlay_common::maps;
 use overlay_common::net::{IpKey, MacAddr};
 use tests::netns::Netns;
@@ -344,7 +344,7 @@ fn a_device_that_lost_its_program_is_closed() {
 
     world.host.ip(&["link", "set", DEVICE, "up"]).unwrap();
     lose();
-    let row = Change::Endpoint(ifindex, Some(EndpointValue::default()));
+    let row = Change::Endpoint(ifindex, Some(Box::default()));
     let mut tables = Datapath::maps_only(&world.paths()).unwrap();
     tables.apply(&row).unwrap();
     world.open(XdpMode::Off).unwrap();
@@ -363,7 +363,7 @@ fn programs_alone_are_detached_and_attached() {
             .unwrap();
         let ifindex = add_endpoint(&world.owner(), &container).await;
         datapath.attach_endpoint(DEVICE).await.unwrap();
-        let row = Change::Endpoint(ifindex, Some(EndpointValue::default()));
+        let row = Change::Endpoint(ifindex, Some(Box::default()));
         datapath.tables.apply(&row).unwrap();
         let netlink = Netlink::open().unwrap();
         endpoint::open(&netlink, ifindex, DEVICE).await.unwrap();

@@ -40,10 +40,10 @@ fn changes() -> Vec<Change> {
     vec![
         Change::Endpoint(
             7,
-            Some(EndpointValue {
+            Some(Box::new(EndpointValue {
                 vni: 42,
                 ..EndpointValue::default()
-            }),
+            })),
         ),
         Change::Fdb(
             FdbKey::new(42, MAC),
@@ -56,10 +56,10 @@ fn changes() -> Vec<Change> {
         Change::Peer(IpKey::v4([192, 0, 2, 2]), Some(PeerValue { index: 1 })),
         Change::Tunnel(
             1,
-            Some(TunnelValue {
+            Some(Box::new(TunnelValue {
                 header_len: 50,
                 ..TunnelValue::NONE
-            }),
+            })),
         ),
         Change::Vni(
             42,

@@ -84,7 +84,7 @@ impl Agent {
         let name = published
             .map(|(path, record)| (&path.id, record))
             .chain(local)
-            .find(|(id, _)| id.as_str() == claim.endpoint)
+            .find(|(id, _)| id.to_string() == claim.endpoint)
             .map(|(_, record)| record.name.as_str())
             .filter(|name| *name != claim.endpoint);
         let id = claim.endpoint.escape_debug();
@@ -103,7 +103,7 @@ impl Agent {
         record: &EndpointRecord,
     ) -> Result<(), AgentError> {
         // Without one of its user's it is called by its id.
-        let name = Some(record.name.as_str()).filter(|name| *name != path.id.as_str());
+        let name = Some(record.name.as_str()).filter(|name| *name != path.id.to_string());
         for ip in record.addresses() {
             self.let_go(path.net, ip, &owner(path), None, name).await?;
         }

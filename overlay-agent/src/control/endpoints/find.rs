@@ -39,10 +39,10 @@ impl Agent {
         let mut all = self.everybody().await;
         // A whole id or name goes before the beginning of an id.
         let exact = |path: &EndpointPath, record: &EndpointRecord| {
-            path.id.as_str() == name || record.name == name
+            path.id.to_string() == name || record.name == name
         };
         let begins = |path: &EndpointPath, _: &EndpointRecord| {
-            !name.is_empty() && path.id.as_str().starts_with(name)
+            !name.is_empty() && path.id.to_string().starts_with(name)
         };
         let found = |matches: &dyn Fn(&EndpointPath, &EndpointRecord) -> bool| {
             let all = all.iter().filter(|(path, record)| matches(path, record));

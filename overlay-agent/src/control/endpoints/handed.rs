@@ -153,7 +153,7 @@ impl Agent {
         for ip in &new.ips {
             self.refuse_taken(net, *ip, &new.id).await?;
         }
-        self.refuse_duplicate(&new.network, new.id.as_str(), new.mac)?;
+        self.refuse_duplicate(&new.network, &new.id.to_string(), new.mac)?;
         let mut leases: Vec<Lease> = Vec::new();
         for ip in &new.ips {
             let handed = self.ipam.hand_over(net, *ip, &owner(&path)).await;
@@ -166,7 +166,7 @@ impl Agent {
         let device = device_name(&path.id);
         let loose = LooseEndpoint {
             device: &device,
-            id: path.id.as_str(),
+            id: &path.id.to_string(),
             peer: &peer_name(&path.id),
             mac: record.mac,
             mtu: self.mtu_on(&new.network.record),

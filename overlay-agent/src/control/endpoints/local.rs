@@ -31,7 +31,7 @@ impl Agent {
         routes.extend(to_service(&network.record, record));
         let new = NewEndpoint {
             device: &device,
-            id: path.id.as_str(),
+            id: &path.id.to_string(),
             netns,
             ifname,
             mac: record.mac,

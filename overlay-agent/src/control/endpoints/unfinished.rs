@@ -83,8 +83,8 @@ impl Agent {
         // A write of before may have come late.
         self.registry.withdraw_endpoint(path).await?;
         self.dismantle(&device_name(&path.id)).await?;
-        let id = path.id.as_str();
-        self.state().orphans.retain(|problem| !problem.is_of(id));
+        let id = path.id.to_string();
+        self.state().orphans.retain(|problem| !problem.is_of(&id));
         for (ip, record) in self.ipam.held(path.net, self.node).await? {
             if record.endpoint == id {
                 self.let_go(path.net, ip, &owner(path), Some(record.nonce), None)

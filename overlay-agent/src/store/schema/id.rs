@@ -98,39 +98,49 @@ impl NodeId {
     }
 }
 
-/// An endpoint: 16 hex digits, or Docker's 64.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(transparent)]
-pub struct EndpointId(String);
+/// An endpoint: 16 hex digits, or Docker's 64. In the order of their text; not as text, because there may be very many.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EndpointId {
+    /// Only the first of 16 digits.
+    digits: [u64; 4],
+    of_docker: bool,
+}
 
 impl EndpointId {
     pub fn random() -> Self {
-        Self(format!("{:016x}", rand::random::<u64>()))
+        Self {
+            digits: [rand::random(), 0, 0, 0],
+            of_docker: false,
+        }
     }
 
     /// One that looks like Docker's.
     pub fn random_of_docker() -> Self {
-        Self(format!("{:064x}", rand::random::<u128>()))
+        Self {
+            digits: rand::random(),
+            of_docker: true,
+        }
     }
 
     /// Before all others.
     pub(super) const fn least() -> Self {
-        Self(String::new())
+        Self {
+            digits: [0; 4],
+            of_docker: false,
+        }
     }
 
     /// Whether it is of Docker, or stands for one.
     pub fn is_of_docker(&self) -> bool {
-        self.0.len() == 64
-    }
-
-    pub fn as_str(&self) -> &str {
-        &self.0
+        self.of_docker
     }
 }
 
 impl fmt::Display for EndpointId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        let parts = if self.of_docker { 4 } else { 1 };
+        let mut parts = self.digits.iter().take(parts);
+        parts.try_for_each(|part| write!(f, "{part:016x}"))
     }
 }
 
@@ -138,13 +148,25 @@ impl FromStr for EndpointId {
     type Err = ParseIdError;
 
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
-        if is_hex(text, 16) || is_hex(text, 64) {
-            return Ok(Self(text.to_owned()));
-        }
-        Err(ParseIdError {
+        let refused = || ParseIdError {
             given: text.to_owned(),
             wanted: "an endpoint id (16 or 64 hex digits)",
-        })
+        };
+        let of_docker = is_hex(text, 64);
+        if !of_docker && !is_hex(text, 16) {
+            return Err(refused());
+        }
+        let mut digits = [0; 4];
+        for (part, at) in digits.iter_mut().zip((0..text.len()).step_by(16)) {
+            *part = u64::from_str_radix(&text[at..at + 16], 16).map_err(|_| refused())?;
+        }
+        Ok(Self { digits, of_docker })
+    }
+}
+
+impl Serialize for EndpointId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

@@ -190,7 +190,7 @@ impl AddressRecord {
 
     /// Whether this is or was the owner's claim.
     pub fn was_held_by(&self, owner: &Owner) -> bool {
-        self.node == owner.node && self.endpoint == owner.endpoint.as_str()
+        self.node == owner.node && self.endpoint == owner.endpoint.to_string()
     }
 
     /// Whether no endpoint has it by its nature: a gateway's, or one that is kept from endpoints.

@@ -99,6 +99,17 @@ proptest! {
         prop_assert_eq!(keys().parse_address(&keys().address(net, ip)), Ok((net, ip)));
     }
 
+    /// Who reads and writes keys in their order relies on it.
+    #[test]
+    fn endpoint_ids_sort_as_their_text(
+        a in "0{15}[0f](0{47}[0f])?|[0-9a-f]{16}|[0-9a-f]{64}",
+        b in "0{15}[0f](0{47}[0f])?|[0-9a-f]{16}|[0-9a-f]{64}",
+    ) {
+        let (one, other): (EndpointId, EndpointId) = (a.parse().unwrap(), b.parse().unwrap());
+        prop_assert_eq!(one.cmp(&other), a.cmp(&b));
+        prop_assert_eq!(one.to_string(), a);
+    }
+
     #[test]
     fn hints_round_trip(node: u64, rev: u64) {
         let hint = Hint { node: NodeId::new(node), endpoint: EndpointId::random(), rev };

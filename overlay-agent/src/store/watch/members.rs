@@ -316,12 +316,11 @@ impl MembersWatch {
                 read_together(self.client.clone(), nodes.to_vec(), ops)
             })
             .collect();
-        let found: Vec<_> = stream::iter(reads)
-            .buffered(SIDE_BY_SIDE)
-            .try_collect()
-            .await?;
+        let mut answers = stream::iter(reads).buffered(SIDE_BY_SIDE);
         let mut read = Read::default();
-        for (nodes, found) in found {
+        // Each is made endpoints of when it comes: all together, as the store has them, would be most of what the
+        // agent ever takes.
+        while let Some((nodes, found)) = answers.try_next().await? {
             let revisions = self.revisions(&found);
             let endpoints = found.into_iter().filter(|pair| !pair.key.ends_with('/'));
             let endpoints: Vec<_> = endpoints
