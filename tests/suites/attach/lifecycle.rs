@@ -168,7 +168,7 @@ fn detach_leaves_the_host_as_it_was() {
         detached
     });
     assert!(detached.errors.is_empty(), "{:?}", detached.errors);
-    assert_eq!(detached.removed.len(), 9, "{:?}", detached.removed);
+    assert_eq!(detached.removed.len(), 10, "{:?}", detached.removed);
     assert!(!world.bpffs.path().exists());
     assert_eq!(world.snapshot(), before);
     assert_eq!(container.ip(&["link"]).unwrap(), inside);

@@ -44,7 +44,7 @@ async fn a_wanted_address(at: &Place) -> Result<()> {
     let error = at.ipam.allocate(&pool, &want, &second).await.refused()?;
     ensure!(matches!(&error, IpamError::Taken { by: Some(by), .. } if by.is_held_by(&first)));
     ensure!(
-        error.to_string().contains(first.endpoint.as_str()),
+        error.to_string().contains(&first.endpoint.to_string()),
         "{error}"
     );
     Ok(())

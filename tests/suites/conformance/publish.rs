@@ -310,7 +310,7 @@ async fn a_network_in_use_is_not_removed(at: &Place) -> Result<()> {
     );
     let text = error.to_string();
     ensure!(
-        text.contains("web") && text.contains(path.id.as_str()),
+        text.contains("web") && text.contains(&path.id.to_string()),
         "{text}"
     );
     ensure!(at.registry.networks().await?.items.len() == 1);

@@ -65,11 +65,11 @@ fn jumps_by_hours() -> Result<()> {
             "{ip}: {found:?}"
         );
     }
-    healthy(&mut world, "forward")?;
-    healed(&world, &one, "forward")?;
+    healthy(&mut world, "ahead")?;
+    healed(&world, &one, "ahead")?;
     clock.set(-HOURS)?;
-    healthy(&mut world, "back")?;
-    healed(&world, &one, "back")?;
+    healthy(&mut world, "behind")?;
+    healed(&world, &one, "behind")?;
     for pinging in [there, back] {
         let summary = pinging.stop()?;
         ensure!(summary.lost() == 0, "traffic was lost: {summary:?}");
