@@ -6,6 +6,7 @@ pub mod iperf3;
 pub mod junk;
 pub mod napi;
 pub mod ping;
+pub mod ping_pong;
 pub mod qperf;
 pub mod sockperf;
 pub mod tcp;
