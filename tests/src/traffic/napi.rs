@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, fs, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::{
+    errno::Errno,
     sched::{CpuSet, sched_setaffinity},
     unistd::Pid,
 };
@@ -11,7 +12,8 @@ use nix::{
 use crate::{command::output, netns::Netns};
 
 /// Takes the frames of a device in on one CPU, whoever sends them from whichever: by the device's own
-/// kernel thread. A veth has one as long as GRO or XDP is on.
+/// kernel thread, which comes before everything else there, as a NIC's interrupts do. A veth has one as long as
+/// GRO or XDP is on.
 pub fn pin(netns: &Netns, device: &str, cpu: usize) -> Result<()> {
     let before = threads(device)?;
     // `ip netns exec` shows the namespace's own /sys.
@@ -25,10 +27,17 @@ pub fn pin(netns: &Netns, device: &str, cpu: usize) -> Result<()> {
         new.len(),
         netns.name()
     );
+    let thread = *new[0];
     let mut cpus = CpuSet::new();
     cpus.set(cpu).with_context(|| format!("CPU {cpu}"))?;
-    sched_setaffinity(Pid::from_raw(*new[0]), &cpus)
-        .with_context(|| format!("pin the kernel thread of {device} to CPU {cpu}"))
+    sched_setaffinity(Pid::from_raw(thread), &cpus)
+        .with_context(|| format!("pin the kernel thread of {device} to CPU {cpu}"))?;
+    let first = libc::sched_param { sched_priority: 1 };
+    // SAFETY: the pointer is to a valid value.
+    let result = unsafe { libc::sched_setscheduler(thread, libc::SCHED_FIFO, &raw const first) };
+    Errno::result(result)
+        .with_context(|| format!("have the kernel thread of {device} come first"))?;
+    Ok(())
 }
 
 /// Kernel threads of all devices of this name, on whichever host.
