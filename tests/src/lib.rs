@@ -7,6 +7,8 @@
 //! that it can be built before the eBPF toolchain is there.
 
 pub mod agent;
+pub mod bare_redirect;
+pub mod bpf;
 pub mod bpffs;
 pub mod capture;
 pub mod cgroup;

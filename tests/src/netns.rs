@@ -11,7 +11,7 @@ use std::{
     },
     path::{Path, PathBuf},
     process::Command,
-    thread,
+    thread::{self, JoinHandle},
 };
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -117,14 +117,26 @@ impl Netns {
         let name = &self.name;
         thread::scope(|scope| {
             let handle = scope.spawn(move || {
-                setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET)
-                    .with_context(|| format!("enter the network namespace {name}"))?;
+                enter(&namespace, name)?;
                 work()
             });
             handle
                 .join()
                 .map_err(|_| anyhow!("the work in the namespace {name} panicked"))?
         })
+    }
+
+    /// Starts `work` on a thread of its own inside the namespace, and does not wait for it.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<JoinHandle<Result<T>>> {
+        let namespace = self.open()?;
+        let name = self.name.clone();
+        Ok(thread::spawn(move || {
+            enter(&namespace, &name)?;
+            work()
+        }))
     }
 
     /// Sets a `net.…` kernel setting of this namespace, as in `sysctl("net.ipv4.ip_forward", "1")`.
@@ -168,6 +180,12 @@ impl Netns {
         let path = self.path();
         File::open(&path).with_context(|| format!("open the network namespace {}", path.display()))
     }
+}
+
+/// Moves the calling thread.
+fn enter(namespace: &File, name: &str) -> Result<()> {
+    setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET)
+        .with_context(|| format!("enter the network namespace {name}"))
 }
 
 impl Drop for Netns {

@@ -1,5 +1,7 @@
 //! The harness itself: what it makes works, and leaves nothing behind.
 
+mod load;
+
 use std::{
     fs,
     io::{Read as _, Write as _},

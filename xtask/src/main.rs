@@ -18,7 +18,7 @@ use clap::{Parser, Subcommand};
 /// Build, run, demonstrate, test and measure the overlay forwarder.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
-struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
 }

@@ -13,6 +13,9 @@ use crate::world::World;
 /// Remote endpoints of the larger tables.
 pub const MANY: u32 = 100_000;
 
+/// Remote endpoints of the tables in between.
+pub const THOUSAND: u32 = 1000;
+
 /// How much there is of everything.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
@@ -30,6 +33,14 @@ impl Size {
         peers: 1,
         vnis: 1,
         allowed: 1,
+    };
+    /// That many of everything.
+    pub const THOUSAND: Self = Self {
+        remotes: THOUSAND,
+        locals: THOUSAND,
+        peers: THOUSAND,
+        vnis: THOUSAND,
+        allowed: THOUSAND,
     };
     pub const MANY: Self = Self {
         remotes: MANY,

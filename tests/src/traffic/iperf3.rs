@@ -47,16 +47,32 @@ pub fn run(
     Ok(report)
 }
 
-/// One TCP stream for `duration`: received Gbit/s.
-pub fn tcp_gbps(
+/// What arrived.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Received {
+    pub gbit: f64,
+    pub gbps: f64,
+}
+
+/// TCP streams beside each other for `duration`.
+pub fn tcp(
     from: &Netns,
     to: &Netns,
     address: IpAddr,
+    streams: u32,
     duration: Duration,
     folder: &Path,
-) -> Result<f64> {
+) -> Result<Received> {
     let seconds = duration.as_secs().max(1).to_string();
-    let report = run(from, to, address, &["-t", &seconds], folder)?;
-    let bits = report["end"]["sum_received"]["bits_per_second"].as_f64();
-    Ok(bits.context("iperf3's report has no received rate")? / 1e9)
+    let options = ["-t", &seconds, "-P", &streams.to_string()];
+    let report = run(from, to, address, &options, folder)?;
+    let received = &report["end"]["sum_received"];
+    let number = |name: &str| {
+        let number = received[name].as_f64();
+        number.with_context(|| format!("iperf3's report has no received {name}"))
+    };
+    Ok(Received {
+        gbit: number("bytes")? * 8.0 / 1e9,
+        gbps: number("bits_per_second")? / 1e9,
+    })
 }

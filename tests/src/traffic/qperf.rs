@@ -1,35 +1,35 @@
 //! `qperf`: round trips.
 
-use std::{net::IpAddr, path::Path, time::Duration};
-
 use anyhow::{Context as _, Result};
 
-use crate::{command::output, netns::Netns, process::Daemon};
+use super::OnOneCpu;
+use crate::{command::output, process::Daemon};
 
-/// TCP round trip of one byte in microseconds, both ends on the CPU `cpu`.
-///
-/// On one CPU the figure is the work done per round trip and not the time another CPU takes to
-/// wake up. qperf reports the time of one message, which is half a round trip.
-pub fn tcp_rtt_us(
-    from: &Netns,
-    to: &Netns,
-    address: IpAddr,
-    duration: Duration,
-    cpu: usize,
-    folder: &Path,
-) -> Result<f64> {
-    let cpu = cpu.to_string();
+/// TCP round trip of one byte in microseconds.
+pub fn tcp_rtt_us(ends: &OnOneCpu<'_>) -> Result<f64> {
+    rtt_us("tcp_lat", 1, ends)
+}
+
+/// UDP round trip of `length` bytes in microseconds.
+pub fn udp_rtt_us(length: usize, ends: &OnOneCpu<'_>) -> Result<f64> {
+    rtt_us("udp_lat", length, ends)
+}
+
+/// qperf reports the time of one message, which is half a round trip.
+fn rtt_us(test: &str, length: usize, ends: &OnOneCpu<'_>) -> Result<f64> {
+    let OnOneCpu { from, to, .. } = ends;
+    let pinned = ["-c", &ends.cpu(), "qperf"];
     let mut command = to.command("taskset")?;
-    command.args(["-c", &cpu, "qperf"]);
-    let log = folder.join(format!("qperf-{}.log", to.name()));
+    command.args(pinned);
+    let log = ends.folder.join(format!("qperf-{}.log", to.name()));
     let _server = Daemon::spawn("qperf", command, &log)?;
 
     let mut command = from.command("taskset")?;
     // -ws: it waits for the server to listen. -uu: plain numbers in fixed units.
     command
-        .args(["-c", &cpu, "qperf", "-ws", "10", "-uu", "-m", "1"])
-        .args(["-t", &duration.as_secs().max(1).to_string()])
-        .args([&address.to_string(), "tcp_lat"]);
+        .args(pinned)
+        .args(["-ws", "10", "-uu", "-m", &length.to_string()])
+        .args(["-t", &ends.seconds(), &ends.address.to_string(), test]);
     let report = output(&mut command)?;
     let one_way_ns = parse(&report).with_context(|| format!("read qperf's report:\n{report}"))?;
     Ok(one_way_ns * 2.0 / 1000.0)

@@ -169,7 +169,8 @@ fn sender(from: &Netns, to: SocketAddr) -> Result<UdpSocket> {
     })
 }
 
-fn pin(cpu: Option<usize>) -> Result<()> {
+/// Keeps the calling thread on a CPU.
+pub(super) fn pin(cpu: Option<usize>) -> Result<()> {
     let Some(cpu) = cpu else { return Ok(()) };
     let mut set = CpuSet::new();
     set.set(cpu).with_context(|| format!("CPU {cpu}"))?;

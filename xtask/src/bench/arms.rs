@@ -9,8 +9,8 @@ use std::{
 use anyhow::{Result, bail, ensure};
 use clap::ValueEnum;
 use tests::{
+    bare_redirect::BareRedirect,
     docker::Docker,
-    kernel_overlay::KernelOverlay,
     lab::{Host, Lab},
     netns::Netns,
     store::EmbeddedStore,
@@ -18,14 +18,7 @@ use tests::{
     wait::until,
 };
 
-use super::swarm;
-
-pub(super) const SUBNET: &str = "10.99.0.0/24";
-const IPS: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 99, 0, 11), Ipv4Addr::new(10, 99, 0, 12)];
-const MACS: [&str; 2] = ["02:00:0a:63:00:0b", "02:00:0a:63:00:0c"];
-
-/// Unknown destinations and broadcast in a vxlan device's forwarding table.
-const FLOOD: &str = "00:00:00:00:00:00";
+use super::{containers, link::Link, swarm};
 
 /// One data path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -33,6 +26,9 @@ pub(super) enum Arm {
     /// Host to host on the bare underlay
     #[value(name = "B")]
     B,
+    /// Container to container by bare redirects, with no encapsulation: the floor
+    #[value(name = "R")]
+    R,
     /// Container to container through the kernel's bridge and vxlan device, as Docker's overlay
     #[value(name = "K")]
     K,
@@ -42,27 +38,34 @@ pub(super) enum Arm {
     /// Container to container through this project
     #[value(name = "S")]
     S,
+    /// The same with its filter in XDP, natively; for `junk_flood_rtt` only
+    #[value(name = "X")]
+    X,
 }
 
 impl Arm {
     /// Those that need nothing from elsewhere.
-    pub(super) const DEFAULT: [Self; 3] = [Self::B, Self::K, Self::S];
+    pub(super) const DEFAULT: [Self; 5] = [Self::B, Self::R, Self::K, Self::S, Self::X];
 
     pub(super) fn letter(self) -> &'static str {
         match self {
             Self::B => "B",
+            Self::R => "R",
             Self::K => "K",
             Self::D => "D",
             Self::S => "S",
+            Self::X => "X",
         }
     }
 
     pub(super) fn title(self) -> &'static str {
         match self {
             Self::B => "B (bare underlay)",
+            Self::R => "R (bare redirect)",
             Self::K => "K (kernel bridge + vxlan)",
             Self::D => "D (Docker Swarm overlay)",
             Self::S => "S (this project)",
+            Self::X => "X (this project, XDP native)",
         }
     }
 }
@@ -74,6 +77,10 @@ pub(super) struct Path<'a> {
     pub(super) to: &'a Netns,
     /// The address of `to`.
     pub(super) address: IpAddr,
+    /// On whose cable it is.
+    pub(super) hosts: [&'a Host; 2],
+    /// Of the overlay's network, if there is one.
+    pub(super) vni: u32,
     /// For logs.
     pub(super) folder: &'a std::path::Path,
 }
@@ -84,8 +91,19 @@ pub(super) struct Containers {
     pub(super) ends: [Netns; 2],
     /// Of the second one.
     pub(super) address: Ipv4Addr,
-    pub(super) _store: Option<EmbeddedStore>,
-    pub(super) _dockers: Option<[Docker; 2]>,
+    /// Of their network; 0 where nothing needs to know.
+    pub(super) vni: u32,
+    pub(super) _behind: Behind,
+}
+
+/// What carries their traffic and is not the hosts' own.
+#[expect(dead_code, reason = "kept until it is dropped")]
+#[derive(Debug)]
+pub(super) enum Behind {
+    Nothing,
+    Redirects([BareRedirect; 2]),
+    Dockers([Docker; 2]),
+    Store(EmbeddedStore),
 }
 
 /// A data path that carries traffic. Dropped in this order: containers first, hosts last.
@@ -104,9 +122,11 @@ impl Setup {
         let mut lab = Lab::direct()?;
         let containers = match arm {
             Arm::B => None,
-            Arm::K => Some(kernel_containers(&lab)?),
+            Arm::R => Some(containers::redirected(hosts(&lab)?)?),
+            Arm::K => Some(containers::kernel(hosts(&lab)?)?),
             Arm::D => Some(swarm::containers(hosts(&lab)?)?),
-            Arm::S => Some(our_containers(&mut lab, &folder)?),
+            Arm::S => Some(containers::ours(&mut lab, &folder, &[])?),
+            Arm::X => Some(containers::ours(&mut lab, &folder, &["--xdp", "native"])?),
         };
         let setup = Self {
             arm,
@@ -125,20 +145,28 @@ impl Setup {
         Ok(setup)
     }
 
+    /// Makes another link of its hosts' cable.
+    pub(super) fn set_link(&self, link: Link) -> Result<()> {
+        self.lab.hosts.iter().try_for_each(|host| link.set(host))
+    }
+
     pub(super) fn path(&self) -> Result<Path<'_>> {
         let [one, two] = hosts(&self.lab)?;
-        let (from, to, address) = match &self.containers {
+        let (from, to, address, vni) = match &self.containers {
             Some(Containers {
                 ends: [from, to],
                 address,
+                vni,
                 ..
-            }) => (from, to, *address),
-            None => (one.netns(), two.netns(), two.ip()),
+            }) => (from, to, *address, *vni),
+            None => (one.netns(), two.netns(), two.ip(), 0),
         };
         Ok(Path {
             from,
             to,
             address: address.into(),
+            hosts: [one, two],
+            vni,
             folder: &self.folder,
         })
     }
@@ -149,54 +177,4 @@ fn hosts(lab: &Lab) -> Result<[&Host; 2]> {
         [one, two] => Ok([one, two]),
         hosts => bail!("{} hosts where two are needed", hosts.len()),
     }
-}
-
-fn kernel_containers(lab: &Lab) -> Result<Containers> {
-    const VNI: u32 = 99;
-    let [one, two] = hosts(lab)?;
-    let (mut overlay1, mut overlay2) = (
-        KernelOverlay::new(&one.station, VNI)?,
-        KernelOverlay::new(&two.station, VNI)?,
-    );
-    let ends = [
-        overlay1.container(IPS[0], MACS[0])?,
-        overlay2.container(IPS[1], MACS[1])?,
-    ];
-    for mac in [MACS[1], FLOOD] {
-        overlay1.remote(mac, two.ip())?;
-    }
-    for mac in [MACS[0], FLOOD] {
-        overlay2.remote(mac, one.ip())?;
-    }
-    Ok(Containers {
-        ends,
-        address: IPS[1],
-        _store: None,
-        _dockers: None,
-    })
-}
-
-/// Through the command line, as everybody does it. The store runs on the first host.
-fn our_containers(lab: &mut Lab, folder: &std::path::Path) -> Result<Containers> {
-    const NETWORK: &str = "bench";
-    let (one, two) = lab.pair()?;
-    let store = EmbeddedStore::start(one.netns(), one.ip().into(), folder)?;
-    for host in [&mut *one, &mut *two] {
-        host.start_agent(&store.url())?;
-    }
-    one.cli_ok(&["network", "create", NETWORK, "--subnet", SUBNET])?;
-    let ends = [one.container("c1")?, two.container("c2")?];
-    for ((host, container), ip) in [one, two].into_iter().zip(&ends).zip(IPS) {
-        let ip = ip.to_string();
-        // The other host sees the network a moment after it was created.
-        until(Duration::from_secs(15), || {
-            host.add_endpoint(NETWORK, container, &["--ip", &ip])
-        })?;
-    }
-    Ok(Containers {
-        ends,
-        address: IPS[1],
-        _store: Some(store),
-        _dockers: None,
-    })
 }

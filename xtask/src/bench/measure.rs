@@ -1,4 +1,4 @@
-//! What is measured, and how.
+//! How the figures are taken.
 
 use std::{
     net::SocketAddr,
@@ -8,36 +8,26 @@ use std::{
 };
 
 use anyhow::Result;
-use clap::ValueEnum;
 use tests::traffic::{
-    iperf3, qperf,
+    OnOneCpu, connections, iperf3, qperf, sockperf,
     udp::{self, UdpCounter},
 };
 
-use super::arms::Path;
+use super::{
+    arms::Path,
+    metric::{Metric, Probe},
+    softirq,
+};
 
 const UDP_PORT: u16 = 5003;
-const UDP_PAYLOAD: usize = 64;
-
-/// One figure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-pub(super) enum Metric {
-    /// TCP round trip of one byte in µs, both ends on one CPU
-    #[value(name = "tcp_rtt_us")]
-    TcpRttUs,
-    /// One TCP stream, Gbit/s received
-    #[value(name = "tcp_1_gbps")]
-    Tcp1Gbps,
-    /// UDP datagrams of 64 bytes received, thousands per second
-    #[value(name = "udp64_kpps")]
-    Udp64Kpps,
-}
+const SMALL: usize = 64;
+const LARGE: usize = 1400;
 
 /// How long to measure, and how often.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Effort {
     pub(super) rounds: usize,
-    each: Duration,
+    pub(super) each: Duration,
 }
 
 impl Effort {
@@ -46,69 +36,91 @@ impl Effort {
         each: Duration::from_secs(1),
     };
     pub(super) const FULL: Self = Self {
-        rounds: 15,
-        each: Duration::from_secs(3),
+        rounds: 11,
+        each: Duration::from_secs(2),
     };
 }
 
-impl Metric {
-    /// As in the JSON report.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::TcpRttUs => "tcp_rtt_us",
-            Self::Tcp1Gbps => "tcp_1_gbps",
-            Self::Udp64Kpps => "udp64_kpps",
-        }
-    }
-
-    pub(super) fn title(self) -> &'static str {
-        match self {
-            Self::TcpRttUs => "TCP 1-byte round trip, µs",
-            Self::Tcp1Gbps => "TCP one stream, Gbit/s",
-            Self::Udp64Kpps => "UDP 64 B received, kpps",
-        }
-    }
-
-    /// Whether less is better.
-    pub(super) fn is_cost(self) -> bool {
-        match self {
-            Self::TcpRttUs => true,
-            Self::Tcp1Gbps | Self::Udp64Kpps => false,
-        }
-    }
-
-    pub(super) fn measure(self, path: &Path<'_>, effort: Effort) -> Result<f64> {
+impl Probe {
+    /// One value for each of its metrics.
+    pub(super) fn measure(self, path: &Path<'_>, each: Duration) -> Result<Vec<(Metric, f64)>> {
         let Path {
             from,
             to,
             address,
             folder,
+            ..
         } = *path;
-        let each = effort.each;
-        match self {
-            Self::TcpRttUs => qperf::tcp_rtt_us(from, to, address, each, last_cpu(), folder),
-            Self::Tcp1Gbps => iperf3::tcp_gbps(from, to, address, each, folder),
-            Self::Udp64Kpps => udp_kpps(path, each),
+        let one_cpu = &path.on_one_cpu(each);
+        let one = match self {
+            Self::TcpRtt => (Metric::TcpRttUs, qperf::tcp_rtt_us(one_cpu)?),
+            Self::UdpRtt => (Metric::UdpRttUs, qperf::udp_rtt_us(SMALL, one_cpu)?),
+            Self::RoundTrips => {
+                let rtt = sockperf::round_trips(SMALL, one_cpu)?;
+                return Ok(vec![
+                    (Metric::RttP50Us, rtt.p50_us),
+                    (Metric::RttP99Us, rtt.p99_us),
+                    (Metric::RttP999Us, rtt.p999_us),
+                ]);
+            }
+            Self::Connections => (Metric::TcpCrrPerS, connections::per_second(one_cpu)?),
+            Self::OneStream => {
+                let before = softirq::seconds()?;
+                let stream = iperf3::tcp(from, to, address, 1, each, folder)?;
+                let spent = softirq::seconds()? - before;
+                return Ok(vec![
+                    (Metric::Tcp1Gbps, stream.gbps),
+                    (Metric::SoftirqSPerGbit, spent / stream.gbit),
+                ]);
+            }
+            Self::FourStreams => {
+                let stream = iperf3::tcp(from, to, address, 4, each, folder)?;
+                (Metric::Tcp4Gbps, stream.gbps)
+            }
+            Self::SmallDatagrams => (Metric::Udp64Kpps, datagrams(path, SMALL, each)? / 1e3),
+            Self::LargeDatagrams => {
+                let bits = 8.0 * LARGE as f64;
+                (
+                    Metric::Udp1400Gbps,
+                    datagrams(path, LARGE, each)? * bits / 1e9,
+                )
+            }
+            // They are run in their own way.
+            Self::Junk | Self::Programs => return Ok(Vec::new()),
+        };
+        Ok(vec![one])
+    }
+}
+
+impl Path<'_> {
+    pub(super) fn on_one_cpu(&self, duration: Duration) -> OnOneCpu<'_> {
+        OnOneCpu {
+            from: self.from,
+            to: self.to,
+            address: self.address,
+            cpu: last_cpu(),
+            folder: self.folder,
+            duration,
         }
     }
 }
 
-/// Received while the sender sends: what is still queued at its end is not a rate.
-fn udp_kpps(path: &Path<'_>, duration: Duration) -> Result<f64> {
+/// Received per second while the sender sends: what is still queued at its end is not a rate.
+fn datagrams(path: &Path<'_>, length: usize, duration: Duration) -> Result<f64> {
     let address = SocketAddr::new(path.address, UDP_PORT);
     // The sender's CPU does the sending host's work and, by veth, most of the receiving one's.
     let counter = UdpCounter::start(path.to, address, Some(0))?;
     let started = Instant::now();
-    udp::flood(path.from, address, UDP_PAYLOAD, duration, Some(last_cpu()))?;
+    udp::flood(path.from, address, length, duration, Some(last_cpu()))?;
     let elapsed = started.elapsed();
     let received = counter.received();
     counter.stop()?;
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52 packets")]
-    let rate = received as f64 / elapsed.as_secs_f64() / 1000.0;
+    let rate = received as f64 / elapsed.as_secs_f64();
     Ok(rate)
 }
 
 /// Not the first one, which serves most interrupts.
-fn last_cpu() -> usize {
+pub(super) fn last_cpu() -> usize {
     thread::available_parallelism().map_or(0, |cpus: NonZero<usize>| cpus.get() - 1)
 }

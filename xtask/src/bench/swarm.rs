@@ -11,7 +11,10 @@ use tests::{
     netns::Netns,
 };
 
-use super::arms::{Containers, SUBNET};
+use super::{
+    arms::{Behind, Containers},
+    containers::SUBNET,
+};
 
 const NETWORK: &str = "bench";
 
@@ -36,8 +39,8 @@ pub(super) fn containers(hosts: [&Host; 2]) -> Result<Containers> {
     Ok(Containers {
         ends: [first, second],
         address,
-        _store: None,
-        _dockers: Some(dockers),
+        vni: 0,
+        _behind: Behind::Dockers(dockers),
     })
 }
 

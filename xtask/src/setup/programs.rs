@@ -20,6 +20,8 @@ impl Program {
     pub(crate) const PING: Self = Self::new("ping", "iputils-ping");
     pub(crate) const IPERF3: Self = Self::new("iperf3", "iperf3");
     pub(crate) const QPERF: Self = Self::new("qperf", "qperf");
+    pub(crate) const SOCKPERF: Self = Self::new("sockperf", "sockperf");
+    pub(crate) const ETHTOOL: Self = Self::new("ethtool", "ethtool");
     pub(crate) const CXX: Self = Self::new("c++", "g++");
     pub(crate) const TASKSET: Self = Self::new("taskset", "util-linux");
 
@@ -39,7 +41,7 @@ pub(crate) const ALL: [Program; 12] = [
     Program::TASKSET,
     Program::new("tcpdump", "tcpdump"),
     Program::new("tshark", "tshark"),
-    Program::new("ethtool", "ethtool"),
+    Program::ETHTOOL,
     Program::new("pgrep", "procps"),
     Program::new("bpftool", "bpftool"),
 ];
