@@ -1,6 +1,6 @@
 //! Room in front of what containers send.
 //!
-//! An sk_buff without room for the outer headers is copied to another buffer when it gets them, a third of what
+//! A packet without room for the outer headers is copied to another buffer when it gets them, a third of what
 //! encapsulation costs. A veth reserves what its bridge wants, and a bridge wants what its ports need
 //! (`br_add_if` in `net/bridge/br_if.c`); netlink has no other way to ask for it. So there is a bridge that
 //! never forwards: it stays down, and drops what a port without a program would pass to it. Its ports are

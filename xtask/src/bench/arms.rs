@@ -102,7 +102,7 @@ pub(super) struct Containers {
 pub(super) enum Behind {
     Nothing,
     Redirects([BareRedirect; 2]),
-    Dockers([Docker; 2]),
+    Dockers(Box<[Docker; 2]>),
     Store(EmbeddedStore),
 }
 

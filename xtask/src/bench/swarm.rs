@@ -40,7 +40,7 @@ pub(super) fn containers(hosts: [&Host; 2]) -> Result<Containers> {
         ends: [first, second],
         address,
         vni: 0,
-        _behind: Behind::Dockers(dockers),
+        _behind: Behind::Dockers(Box::new(dockers)),
     })
 }
 
