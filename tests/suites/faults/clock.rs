@@ -54,6 +54,7 @@ fn jumps_by_hours() -> Result<()> {
     // What was released before the jump does not come to be free by it, whoever wakes up.
     world.host(1).cli_ok(&["endpoint", "rm", "early"])?;
     clock.set(HOURS)?;
+    heard(&world, "ahead")?;
     world.host(1).cli_ok(&["endpoint", "rm", "late"])?;
     let (_, since) = address(&world, &late.ip.to_string())?.context("late has no address")?;
     ensure!(since > utc("4 hours")?, "the clock did not jump: {since}");
@@ -89,15 +90,20 @@ fn jumps_by_hours() -> Result<()> {
     reachable(&one, &two, 3)
 }
 
+/// The store was heard of a moment ago, and not hours.
+fn heard(world: &World, label: &str) -> Result<()> {
+    let metrics = world.host(1).metrics()?;
+    let age = metrics.sum("overlay_store_last_contact_seconds", &[])?;
+    ensure!(age.is_some_and(|age| age < 60.0), "{label}: {age:?} s");
+    Ok(())
+}
+
 /// After a jump: nothing that is used is taken for leaked, the store does not count as silent, and the agent is idle.
 fn healthy(world: &mut World, label: &str) -> Result<()> {
     let host = world.host(1);
     let freed = host.cli_json(&["ipam", "reclaim"])?;
     ensure!(freed == serde_json::json!([]), "{label}: {freed}");
-    let age = host
-        .metrics()?
-        .sum("overlay_store_last_contact_seconds", &[])?;
-    ensure!(age.is_some_and(|age| age < 60.0), "{label}: {age:?} s");
+    heard(world, label)?;
     let pid = world.host_mut(1).agent()?.pid();
     let before = cpu_seconds(pid)?;
     thread::sleep(Duration::from_secs(2));
