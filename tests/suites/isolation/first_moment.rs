@@ -107,7 +107,13 @@ fn of_a_container() -> Result<()> {
         judged(&world)
     })?;
 
-    // The pin is lost: whoever did that let the container out, the next agent keeps it in.
+    // The pin is lost: the bridge, whose port the device is, takes nothing either. Whoever takes that away as well lets
+    // the container out, and the next agent keeps it in.
+    let listed = world.host(1).cli_json(&["endpoint", "ls"])?;
+    let device = listed[0]["device"]
+        .as_str()
+        .context("no device")?
+        .to_owned();
     world.host_mut(1).agent()?.kill9()?;
     let links = world.host(1).pins().join("links");
     for entry in fs::read_dir(&links).context("list the links")? {
@@ -116,7 +122,10 @@ fn of_a_container() -> Result<()> {
             fs::remove_file(path)?;
         }
     }
+    leak.none("the pin lost", || flood.goes_on(SOME))?;
     let before = leak.received();
+    let alone = ["link", "set", device.as_str(), "nomaster"];
+    world.host(1).netns().ip(&alone)?;
     until(CONVERGE, || {
         ensure!(leak.received() > before, "there was a second program");
         Ok(())
