@@ -13,11 +13,12 @@ use overlay_common::maps::{
     UNDERLAY_FILTER,
 };
 use overlay_common::net::{IpKey, MacAddr};
-use tracing::{info, warn};
+use tracing::info;
 
 use super::attach::{self, Hook, Undo};
 use super::decap::{self, Decap, DecapMode};
 use super::error::{DatapathError, PinContext as _};
+use super::headroom::Headroom;
 use super::object::OBJECT;
 use super::paths::{self, Paths};
 use super::programs::{self, classifier, filter};
@@ -55,8 +56,7 @@ pub struct Datapath {
     pub decap: Decap,
     /// The fallback device.
     pub fallback_ifindex: u32,
-    /// The bridge that makes endpoints reserve room, if there is one.
-    headroom: Option<u32>,
+    headroom: Headroom,
     /// What the programs know of this host.
     vtep: Vtep,
     /// The device that the programs of the underlay are on.
@@ -160,7 +160,7 @@ impl Datapath {
         }
         .attach_guard(&self.netlink, program, &mut Undo::default())
         .await?;
-        reserve(&self.netlink, self.headroom, &link).await;
+        self.headroom.reserve(&self.netlink, &link).await;
         Ok(link.ifindex)
     }
 
@@ -258,16 +258,6 @@ async fn device(netlink: &Netlink, name: &str) -> Result<Link, DatapathError> {
         .ok_or_else(|| DatapathError::NoDevice(name.to_owned()))
 }
 
-/// Has an endpoint's device reserve room for outer headers. Without it works, only slower.
-async fn reserve(netlink: &Netlink, bridge: Option<u32>, link: &Link) {
-    if let Some(bridge) = bridge
-        && let Err(error) = headroom::give(netlink, bridge, link).await
-    {
-        let error = anyhow::Error::from(error);
-        warn!("small packets of {} cost more: {error:#}", link.name);
-    }
-}
-
 /// The programs at both ends of the underlay device's TC hooks.
 fn attach_underlay(
     ebpf: &mut Ebpf,
@@ -313,7 +303,7 @@ struct Loaded {
     xdp: Option<XdpHook>,
     decap: Decap,
     vtep: Vtep,
-    headroom: Option<u32>,
+    headroom: Headroom,
 }
 
 /// One attempt to load and attach.
@@ -351,7 +341,7 @@ impl Loading<'_> {
         .await?;
         fallback::open(self.netlink, fallback.ifindex, self.settings.port).await?;
         attach_underlay(&mut ebpf, &self.underlay, self.paths, undo)?;
-        let headroom = self.headroom().await;
+        let headroom = Headroom::open(self.netlink, &self.owner).await;
         let program = classifier(&mut ebpf, FROM_ENDPOINT)?;
         self.take_over_endpoints(program, &tables, headroom, undo)
             .await?;
@@ -383,25 +373,6 @@ impl Loading<'_> {
             vtep,
             headroom,
         })
-    }
-
-    /// The bridge that makes endpoints reserve room. Without it they work, only slower.
-    async fn headroom(&self) -> Option<u32> {
-        match headroom::ensure(self.netlink, &self.owner).await {
-            Ok(Some(bridge)) => Some(bridge),
-            Ok(None) => {
-                warn!(
-                    "a device named {} is somebody else's: small packets cost more without ours",
-                    headroom::HEADROOM_DEVICE
-                );
-                None
-            }
-            Err(error) => {
-                let error = anyhow::Error::from(error);
-                warn!("small packets cost more: {error:#}");
-                None
-            }
-        }
     }
 
     fn load_maps(&self, undo: &mut Undo) -> Result<Ebpf, DatapathError> {
@@ -444,7 +415,7 @@ impl Loading<'_> {
         &self,
         program: &mut SchedClassifier,
         tables: &Tables,
-        headroom: Option<u32>,
+        headroom: Headroom,
         undo: &mut Undo,
     ) -> Result<(), DatapathError> {
         let listed = endpoint::list(self.netlink, &self.owner).await?;
@@ -472,7 +443,7 @@ impl Loading<'_> {
             }
             .attach_guard(self.netlink, program, undo)
             .await?;
-            reserve(self.netlink, headroom, &link).await;
+            headroom.reserve(self.netlink, &link).await;
             if tables.has_endpoint(link.ifindex)? {
                 endpoint::open(self.netlink, link.ifindex, &device).await?;
             }

@@ -248,21 +248,27 @@ fn a_lost_device_does_not_stop_the_next_run() {
     assert!(!world.paths().endpoint_link(DEVICE).exists());
 }
 
+/// The data path with one endpoint, up and without a row; the ifindex of its host side.
+fn open_with_endpoint(world: &World, container: &Netns) -> u32 {
+    world.on_host(async || {
+        let mut datapath = world::open(world.paths(), UNDERLAY, XdpMode::Off)
+            .await
+            .unwrap();
+        let ifindex = add_endpoint(&world.owner(), container).await;
+        datapath.attach_endpoint(DEVICE).await.unwrap();
+        let netlink = Netlink::open().unwrap();
+        endpoint::open(&netlink, ifindex, DEVICE).await.unwrap();
+        ifindex
+    })
+}
+
 /// An endpoint reserves room for outer headers: it is a port of a bridge that drops everything.
 #[test]
 fn endpoints_reserve_room() {
     const BRIDGE: &str = "ovh0";
     let world = World::new();
     let container = Netns::new("box").unwrap();
-    world.on_host(async || {
-        let mut datapath = world::open(world.paths(), UNDERLAY, XdpMode::Off)
-            .await
-            .unwrap();
-        let ifindex = add_endpoint(&world.owner(), &container).await;
-        datapath.attach_endpoint(DEVICE).await.unwrap();
-        let netlink = Netlink::open().unwrap();
-        endpoint::open(&netlink, ifindex, DEVICE).await.unwrap();
-    });
+    open_with_endpoint(&world, &container);
     let show = |device| {
         let args = ["-details", "link", "show", device];
         world.host.ip(&args).unwrap()
@@ -314,16 +320,7 @@ fn endpoints_are_attached_and_detached() {
 fn a_device_that_lost_its_program_is_closed() {
     let world = World::new();
     let container = Netns::new("box").unwrap();
-    let ifindex = world.on_host(async || {
-        let mut datapath = world::open(world.paths(), UNDERLAY, XdpMode::Off)
-            .await
-            .unwrap();
-        let ifindex = add_endpoint(&world.owner(), &container).await;
-        datapath.attach_endpoint(DEVICE).await.unwrap();
-        let netlink = Netlink::open().unwrap();
-        endpoint::open(&netlink, ifindex, DEVICE).await.unwrap();
-        ifindex
-    });
+    let ifindex = open_with_endpoint(&world, &container);
     // With its program it stays up, row or not: nobody but the store knows.
     world.open(XdpMode::Off).unwrap();
     assert!(world.is_up(DEVICE));
@@ -357,17 +354,10 @@ fn a_device_that_lost_its_program_is_closed() {
 fn programs_alone_are_detached_and_attached() {
     let world = World::new();
     let container = Netns::new("box").unwrap();
-    world.on_host(async || {
-        let mut datapath = world::open(world.paths(), UNDERLAY, XdpMode::Off)
-            .await
-            .unwrap();
-        let ifindex = add_endpoint(&world.owner(), &container).await;
-        datapath.attach_endpoint(DEVICE).await.unwrap();
-        let row = Change::Endpoint(ifindex, Some(Box::default()));
-        datapath.tables.apply(&row).unwrap();
-        let netlink = Netlink::open().unwrap();
-        endpoint::open(&netlink, ifindex, DEVICE).await.unwrap();
-    });
+    let ifindex = open_with_endpoint(&world, &container);
+    let row = Change::Endpoint(ifindex, Some(Box::default()));
+    let mut tables = Datapath::maps_only(&world.paths()).unwrap();
+    tables.apply(&row).unwrap();
     let detached = world.on_host(async || detach_programs(&world.paths()).await);
     assert!(detached.errors.is_empty(), "{:?}", detached.errors);
     assert_eq!(detached.removed.len(), 4, "{:?}", detached.removed);
