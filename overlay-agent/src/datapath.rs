@@ -10,6 +10,7 @@ mod describe;
 mod detach;
 mod drop_log;
 mod error;
+mod headroom;
 pub mod object;
 mod open;
 mod paths;

@@ -12,7 +12,7 @@ use crate::control::error::AgentError;
 use crate::control::view::View;
 use crate::ipam::{Family, IpamError, Lease, Pool, Want};
 use crate::store::schema::{
-    EndpointPath, EndpointRecord, Extra, Network, NetworkRecord, NodeId, Nonce, Owner,
+    EndpointId, EndpointPath, EndpointRecord, Extra, Network, NetworkRecord, NodeId, Nonce, Owner,
 };
 
 /// MAC of an endpoint that asked for none, as Docker makes it: locally administered, and as
@@ -77,6 +77,7 @@ impl Agent {
             } => (ip, claim),
             other => return other.into(),
         };
+        let of: Option<EndpointId> = claim.endpoint.parse().ok();
         let state = self.state();
         let local = state.locals.iter().map(|(id, local)| (id, &local.record));
         let published = state.view.endpoints.iter();
@@ -84,7 +85,7 @@ impl Agent {
         let name = published
             .map(|(path, record)| (&path.id, record))
             .chain(local)
-            .find(|(id, _)| id.to_string() == claim.endpoint)
+            .find(|(id, _)| of.as_ref() == Some(*id))
             .map(|(_, record)| record.name.as_str())
             .filter(|name| *name != claim.endpoint);
         let id = claim.endpoint.escape_debug();

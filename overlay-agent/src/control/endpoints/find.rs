@@ -8,7 +8,7 @@ use crate::control::agent::{Agent, State};
 use crate::control::error::AgentError;
 use crate::control::queue::Queued;
 use crate::store::registry::EndpointFilter;
-use crate::store::schema::{EndpointPath, EndpointRecord};
+use crate::store::schema::{EndpointId, EndpointPath, EndpointRecord};
 
 impl Agent {
     /// Endpoints of all hosts.
@@ -37,9 +37,10 @@ impl Agent {
             return Ok(found);
         }
         let mut all = self.everybody().await;
+        let id: Option<EndpointId> = name.parse().ok();
         // A whole id or name goes before the beginning of an id.
         let exact = |path: &EndpointPath, record: &EndpointRecord| {
-            path.id.to_string() == name || record.name == name
+            id.as_ref() == Some(&path.id) || record.name == name
         };
         let begins = |path: &EndpointPath, _: &EndpointRecord| {
             !name.is_empty() && path.id.to_string().starts_with(name)
