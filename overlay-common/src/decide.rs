@@ -20,6 +20,8 @@ pub trait Tables {
     fn fdb(&self, key: &FdbKey) -> Option<FdbValue>;
     fn neighbor(&self, key: &NeighborKey) -> Option<NeighborValue>;
     fn vni(&self, vni: u32) -> Option<VniValue>;
+    /// Whether the tunnel to a peer ends at the address.
+    fn ends_at(&self, peer: PeerIndex, address: &IpKey) -> bool;
     /// Whether a prefix of ALLOWED covers the address.
     fn allowed(&self, key: &AllowedKey) -> bool;
 }

@@ -10,7 +10,8 @@ use aya_ebpf::programs::TcContext;
 use overlay_common::decide::Tables;
 use overlay_common::layout::{
     AllowedKey, DropKey, EndpointValue, FALLBACK_ENTRIES, FdbKey, FdbValue, FloodValue,
-    NeighborKey, NeighborValue, PathStats, PeerValue, StatsKey, TunnelValue, VniValue, Vtep,
+    NeighborKey, NeighborValue, PathStats, PeerIndex, PeerValue, StatsKey, TunnelValue, VniValue,
+    Vtep,
 };
 use overlay_common::maps as names;
 use overlay_common::net::IpKey;
@@ -124,6 +125,14 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn vni(&self, vni: u32) -> Option<VniValue> {
         copied(VNIS.get_ptr(vni))
+    }
+
+    /// No call: the kernel looks arrays up inline.
+    #[inline(always)]
+    fn ends_at(&self, peer: PeerIndex, address: &IpKey) -> bool {
+        TUNNELS
+            .get(peer)
+            .is_some_and(|tunnel| tunnel.ends_at(address))
     }
 
     #[inline(always)]

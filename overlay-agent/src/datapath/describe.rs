@@ -35,7 +35,7 @@ pub fn difference(change: &Change, rows: &Rows) -> Difference {
         Change::Fdb(key, value) => {
             let before = rows.fdb.get(key);
             (
-                format!("vni {} mac {}", key.vni, key.mac),
+                format!("vni {} mac {}", key.vni, key.mac()),
                 before.map(fdb),
                 value.as_ref().map(fdb),
             )

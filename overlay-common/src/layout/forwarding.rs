@@ -11,18 +11,29 @@ pub type PeerIndex = u32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FdbKey {
     pub vni: u32,
-    pub mac: MacAddr,
-    pub pad: [u8; 2],
+    /// The MAC's bytes and two of zero, as words: a program would write it byte by byte, and the
+    /// kernel, which hashes words, would have to wait for each.
+    mac: [u32; 2],
 }
 
 impl FdbKey {
     #[inline(always)]
     pub const fn new(vni: u32, mac: MacAddr) -> Self {
+        let [a, b, c, d, e, f] = mac.0;
         Self {
             vni,
-            mac,
-            pad: [0; 2],
+            mac: [
+                u32::from_ne_bytes([a, b, c, d]),
+                u32::from_ne_bytes([e, f, 0, 0]),
+            ],
         }
+    }
+
+    #[inline(always)]
+    pub const fn mac(&self) -> MacAddr {
+        let [a, b, c, d] = self.mac[0].to_ne_bytes();
+        let [e, f, ..] = self.mac[1].to_ne_bytes();
+        MacAddr([a, b, c, d, e, f])
     }
 }
 shared!(FdbKey, 12);

@@ -98,6 +98,11 @@ impl Tables for World {
         self.vnis.get(&vni).copied()
     }
 
+    fn ends_at(&self, peer: PeerIndex, address: &IpKey) -> bool {
+        let tunnel = self.tunnels.get(&peer);
+        tunnel.is_some_and(|tunnel| tunnel.ends_at(address))
+    }
+
     fn allowed(&self, key: &AllowedKey) -> bool {
         let address = u128::from_be_bytes(key.ip.octets());
         self.allowed.keys().any(|(bits, prefix)| {

@@ -149,7 +149,7 @@ pub(super) fn read(tables: &Tables) -> Result<Dump, TablesError> {
     });
     let fdb = rows.fdb.iter().map(|(key, value)| Fdb {
         vni: key.vni,
-        mac: key.mac,
+        mac: key.mac(),
         ifindex: value.ifindex,
         peer: value.peer,
         stats: value.stats,

@@ -58,13 +58,21 @@ pub fn admit<P: Packet + ?Sized, T: Tables>(
     vtep: &Vtep,
     tables: &T,
 ) -> Result<Delivery, Refusal> {
-    let Some(PeerValue { index: peer }) = tables.peer(&vxlan.source) else {
-        return Err(stranger(vxlan, vtep));
+    let sent = Sent::read(packet, offset, vxlan.vni, tables);
+    // A frame nearly always comes from where the tunnel to the inner source's peer goes to, and that is no
+    // look-up in a hash table. For what comes from a peer's other address, PEERS has it.
+    let source = sent.and_then(|sent| sent.source);
+    let peer = match source {
+        Some(source) if tables.ends_at(source.peer, &vxlan.source) => source.peer,
+        Some(_) | None => match tables.peer(&vxlan.source) {
+            Some(PeerValue { index }) => index,
+            None => return Err(stranger(vxlan, vtep)),
+        },
     };
     if !vxlan.is_for_us(tables) {
         return Err(Refusal::new(DropReason::OuterDestination, 0, peer));
     }
-    admit_inner(packet, offset, vxlan.vni, peer, tables)
+    admit_sent(packet, offset, vxlan.vni, peer, sent, tables)
 }
 
 /// The part of [`admit`] that needs no outer headers: `peer` has sent the frame to this host.
@@ -76,10 +84,46 @@ pub fn admit_inner<P: Packet + ?Sized, T: Tables>(
     peer: PeerIndex,
     tables: &T,
 ) -> Result<Delivery, Refusal> {
-    let Some(inner) = Ethernet::read(packet, offset) else {
+    let sent = Sent::read(packet, offset, vni, tables);
+    admit_sent(packet, offset, vni, peer, sent, tables)
+}
+
+/// The inner Ethernet header and, if it is an endpoint's, where its source is.
+#[derive(Clone, Copy)]
+struct Sent {
+    inner: Ethernet,
+    source: Option<FdbValue>,
+}
+
+impl Sent {
+    #[inline(always)]
+    fn read<P: Packet + ?Sized, T: Tables>(
+        packet: &P,
+        offset: usize,
+        vni: u32,
+        tables: &T,
+    ) -> Option<Self> {
+        let inner = Ethernet::read(packet, offset)?;
+        Some(Self {
+            inner,
+            source: endpoint_of(tables, vni, inner.source),
+        })
+    }
+}
+
+#[inline(always)]
+fn admit_sent<P: Packet + ?Sized, T: Tables>(
+    packet: &P,
+    offset: usize,
+    vni: u32,
+    peer: PeerIndex,
+    sent: Option<Sent>,
+    tables: &T,
+) -> Result<Delivery, Refusal> {
+    let Some(Sent { inner, source }) = sent else {
         return Err(Refusal::new(DropReason::Truncated, 0, peer));
     };
-    let Some(source) = endpoint_of(tables, vni, inner.source) else {
+    let Some(source) = source else {
         return Err(match tables.vni(vni) {
             None => Refusal::new(DropReason::UnknownVni, 0, peer),
             Some(_) => Refusal::new(DropReason::InnerSource, vni, peer),

@@ -9,7 +9,7 @@ use super::super::{
 };
 use super::{IP, UDP_V4, UDP_V6};
 use crate::layout::{TUNNEL_HEADER_MAX, TunnelValue, tunnel_flags};
-use crate::net::MacAddr;
+use crate::net::{IpKey, MacAddr};
 
 const DONT_FRAGMENT: u8 = 0x40;
 /// I flag: the VNI is valid (RFC 7348, section 5).
@@ -175,6 +175,17 @@ impl TunnelValue {
     #[inline(always)]
     pub fn destination_v6(&self) -> [u8; 16] {
         self.bytes(IP + 24)
+    }
+
+    /// Whether there is a header, and it goes to the address.
+    #[inline(always)]
+    pub fn ends_at(&self, address: &IpKey) -> bool {
+        let destination = if self.is_ipv6() {
+            IpKey::v6(self.destination_v6())
+        } else {
+            IpKey::v4(self.destination_v4())
+        };
+        self.header_len != 0 && destination == *address
     }
 
     #[inline(always)]

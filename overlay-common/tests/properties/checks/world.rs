@@ -2,9 +2,9 @@
 
 use overlay_common::decide::Tables;
 use overlay_common::layout::{
-    AllowedKey, EndpointValue, FdbKey, FdbValue, FloodMode, NeighborKey, NeighborValue, PeerValue,
-    TunnelValue, VniValue, Vtep, endpoint_flags, fdb_flags, neighbor_flags, tunnel_flags,
-    vni_flags,
+    AllowedKey, EndpointValue, FdbKey, FdbValue, FloodMode, NeighborKey, NeighborValue, PeerIndex,
+    PeerValue, TunnelValue, VniValue, Vtep, endpoint_flags, fdb_flags, neighbor_flags,
+    tunnel_flags, vni_flags,
 };
 use overlay_common::net::{IpKey, MacAddr};
 use overlay_common::packet::encap::Template;
@@ -132,7 +132,7 @@ impl Tables for World {
     }
 
     fn fdb(&self, key: &FdbKey) -> Option<FdbValue> {
-        let (ifindex, peer, vni, flags) = match key.mac {
+        let (ifindex, peer, vni, flags) = match key.mac() {
             LOCAL => (
                 IFINDEX,
                 0,
@@ -175,6 +175,16 @@ impl Tables for World {
 
     fn vni(&self, vni: u32) -> Option<VniValue> {
         (vni == VNI).then(|| self.network())
+    }
+
+    fn ends_at(&self, peer: PeerIndex, address: &IpKey) -> bool {
+        let end = match peer {
+            1 if self.0.over_ipv6 => IpKey::v6(PEER6),
+            1 => IpKey::v4(PEER),
+            2 => IpKey::v4(PEER2),
+            _ => return false,
+        };
+        end == *address
     }
 
     fn allowed(&self, key: &AllowedKey) -> bool {
