@@ -1,13 +1,14 @@
-//! The only pointer arithmetic: bounds-checked reads of packet memory.
+//! The only pointer arithmetic: bounds-checked access to packet memory.
 
 use aya_ebpf::helpers::bpf_xdp_get_buff_len;
 use aya_ebpf::programs::{TcContext, XdpContext};
 use overlay_common::decide::tunnel::Offload;
-use overlay_common::layout::Handover;
+use overlay_common::layout::{Handover, TUNNEL_HEADER_MAX};
+use overlay_common::packet::encap::Room;
+use overlay_common::packet::ip::HEADERS_MAX;
 use overlay_common::packet::{Header, Packet, VLAN_TAG_LEN};
 
-/// Outer IPv4 and inner headers with room for inner options, which every decision fits in.
-const LINEAR: u32 = 192;
+use crate::words;
 
 /// A frame at an XDP hook.
 pub struct XdpFrame<'a>(pub &'a XdpContext);
@@ -54,15 +55,41 @@ pub fn metadata(ctx: &TcContext) -> Option<Handover> {
 pub struct SkbFrame<'a>(&'a TcContext);
 
 impl<'a> SkbFrame<'a> {
-    /// Pulls the headers into the linear part if a driver left them in fragments.
+    /// Pulls all that any decision looks at into the linear part, where a driver or a socket has left
+    /// it in fragments.
     #[inline(always)]
     pub fn new(ctx: &'a TcContext) -> Self {
-        let wanted = ctx.len().min(LINEAR);
-        if ctx.data() + (wanted as usize) > ctx.data_end() {
-            // Without memory the reads below find the frame truncated, and it is dropped.
-            let _ = ctx.skb.pull_data(wanted);
+        Self::reaching(ctx, |_| HEADERS_MAX)
+    }
+
+    /// As [`Self::new`], but not where the linear part holds as many bytes as `reach` says. What TCP sends
+    /// is a clone with its payload in fragments, and to pull a byte of that the kernel copies the head.
+    #[inline(always)]
+    pub fn reaching(ctx: &'a TcContext, reach: impl FnOnce(&Self) -> usize) -> Self {
+        let frame = Self(ctx);
+        let all = ctx.len().min(HEADERS_MAX as u32);
+        if !frame.is_linear(all as usize) && !frame.is_linear(reach(&frame).min(all as usize)) {
+            // Without memory the reads find the frame truncated, and it is dropped.
+            let _ = ctx.skb.pull_data(all);
         }
+        frame
+    }
+
+    /// A frame whose headers have been pulled before.
+    #[inline(always)]
+    pub const fn as_it_is(ctx: &'a TcContext) -> Self {
         Self(ctx)
+    }
+
+    #[inline(always)]
+    fn is_linear(&self, len: usize) -> bool {
+        self.0.data() + len <= self.0.data_end()
+    }
+
+    /// The first `N` bytes to be written; `None` when the frame ends before.
+    #[inline(always)]
+    pub fn front<const N: usize>(&self) -> Option<Front<N>> {
+        self.is_linear(N).then(|| Front(self.0.data()))
     }
 
     /// Length of the frame in bytes.
@@ -141,8 +168,8 @@ fn read<T: Header>(data: usize, end: usize, offset: usize) -> Option<T> {
     if start + size_of::<T>() > end {
         return None;
     }
-    // SAFETY: the bytes are inside the packet, and `Header` makes any of them a value.
-    Some(unsafe { (start as *const T).read_unaligned() })
+    // SAFETY: the bytes are inside the packet.
+    Some(unsafe { words::load(start as *const u8) })
 }
 
 #[inline(always)]
@@ -152,6 +179,25 @@ fn write<T: Header>(data: usize, end: usize, offset: usize, value: T) -> bool {
         return false;
     }
     // SAFETY: the bytes are inside the packet or its metadata, which the program may write.
-    unsafe { (start as *mut T).write_unaligned(value) };
+    unsafe { words::store(start as *mut u8, value) };
     true
+}
+
+/// The first `N` bytes of a frame, to be written before anything else changes it.
+pub struct Front<const N: usize>(usize);
+
+impl<const N: usize> Room for Front<N> {
+    #[inline(always)]
+    fn copy<const LEN: usize>(&mut self, template: &[u8; TUNNEL_HEADER_MAX]) {
+        const { assert!(LEN <= N && LEN <= TUNNEL_HEADER_MAX) };
+        // SAFETY: the bytes are inside the packet; templates are in a map.
+        unsafe { words::copy::<LEN>(template.as_ptr(), self.0 as *mut u8) };
+    }
+
+    #[inline(always)]
+    fn put<const AT: usize, const LEN: usize>(&mut self, bytes: [u8; LEN]) {
+        const { assert!(AT + LEN <= N) };
+        // SAFETY: as above.
+        unsafe { words::store((self.0 + AT) as *mut u8, bytes) };
+    }
 }

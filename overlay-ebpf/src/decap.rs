@@ -1,7 +1,5 @@
 //! TC ingress on the underlay.
 
-use core::hint::black_box;
-
 use aya_ebpf::bindings::bpf_adj_room_mode::BPF_ADJ_ROOM_MAC;
 use aya_ebpf::bindings::{
     BPF_CSUM_LEVEL_QUERY, BPF_F_ADJ_ROOM_DECAP_L3_IPV4, BPF_F_ADJ_ROOM_DECAP_L3_IPV6,
@@ -11,6 +9,7 @@ use aya_ebpf::helpers::bpf_csum_level;
 use aya_ebpf::programs::TcContext;
 use overlay_common::decide::Refusal;
 use overlay_common::decide::underlay::{self, Change, Family, Outer, Receivers, Vxlan};
+use overlay_common::packet::encap::Room as _;
 use overlay_common::packet::{ETH_LEN, OVERHEAD_V4, OVERHEAD_V6};
 use overlay_common::{DropReason, FallbackCause};
 
@@ -49,15 +48,14 @@ pub fn run(ctx: &TcContext) -> Result<Decap, Refusal> {
     deliver(ctx, &vxlan)
 }
 
-/// What the frame is. Like [`deliver`] in a stack frame of its own: the stack is 512 bytes for all
-/// functions on the way together.
-#[inline(never)]
+/// What the frame is.
+#[inline(always)]
 fn classify(ctx: &TcContext) -> Result<Outer, DropReason> {
     // SAFETY: the context pointer is valid while the program runs.
     if unsafe { (*ctx.skb.skb).pkt_type } == OTHERHOST {
         return Ok(Outer::Foreign);
     }
-    let frame = SkbFrame::new(ctx);
+    let frame = SkbFrame::reaching(ctx, underlay::reach);
     let Some(vtep) = maps::vtep() else {
         return Ok(Outer::Foreign);
     };
@@ -69,14 +67,12 @@ fn classify(ctx: &TcContext) -> Result<Outer, DropReason> {
 }
 
 /// Admits a frame behind its outer headers and takes them off.
-#[inline(never)]
+#[inline(always)]
 fn deliver(ctx: &TcContext, vxlan: &Vxlan) -> Result<Decap, Refusal> {
-    // Else the compiler passes the fields one by one, and there are five registers for that.
-    let vxlan = black_box(vxlan);
     let Some(vtep) = maps::vtep() else {
         return Ok(Decap::Foreign);
     };
-    let frame = &SkbFrame::new(ctx);
+    let frame = &SkbFrame::as_it_is(ctx);
     // Bounded, so that the offsets behind it are.
     let outer_len = if vxlan.outer_len == OVERHEAD_V6 {
         OVERHEAD_V6
@@ -94,13 +90,13 @@ fn deliver(ctx: &TcContext, vxlan: &Vxlan) -> Result<Decap, Refusal> {
     if take_out(ctx, outer_len, strip.family).is_err() {
         return Ok(Decap::Fallback(FallbackCause::RoomRefused));
     }
-    let failed = |_| Refusal::new(DropReason::DecapFailed, vxlan.vni, delivery.peer);
+    let failed = || Refusal::new(DropReason::DecapFailed, vxlan.vni, delivery.peer);
     // The queue was chosen for the underlay's device.
     // SAFETY: the context pointer is valid while the program runs, and the field is writable.
     unsafe { (*ctx.skb.skb).queue_mapping = 0 };
-    ctx.store(0, &delivery.inner.to_bytes(), 0)
-        .map_err(failed)?;
-    apply(ctx, strip.change).map_err(failed)?;
+    let mut front = frame.front::<ETH_LEN>().ok_or_else(failed)?;
+    front.put::<0, _>(delivery.inner.to_bytes());
+    apply(ctx, strip.change).map_err(|_| failed())?;
     verdict::count_received(delivery.stats, segments, ctx.len());
     Ok(Decap::Deliver(delivery.receivers))
 }

@@ -19,7 +19,7 @@ pub fn run(ctx: &TcContext) -> i32 {
     let (Some(endpoint), Some(vtep)) = (maps::endpoint(ifindex), maps::vtep()) else {
         return drop(Refusal::unattributed(DropReason::UnknownInterface));
     };
-    let frame = SkbFrame::new(ctx);
+    let frame = SkbFrame::reaching(ctx, endpoint::reach);
     let sender = Sender {
         ifindex,
         endpoint,

@@ -20,5 +20,6 @@ pub fn run(ctx: &TcContext) -> Result<(), Refusal> {
     }
     // What the host sends came in nowhere.
     let forwarded = ingress != 0;
-    guard::guard(&SkbFrame::new(ctx), forwarded, vtep, &KernelTables)
+    let frame = SkbFrame::reaching(ctx, guard::reach);
+    guard::guard(&frame, forwarded, vtep, &KernelTables)
 }

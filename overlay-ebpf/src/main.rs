@@ -2,6 +2,8 @@
 //! decided by `overlay_common::decide`; see ARCHITECTURE.md for the packet path.
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+// The nested build of overlay-agent allows it; see `words`.
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![cfg_attr(
     not(target_arch = "bpf"),
     expect(
@@ -26,6 +28,7 @@ mod route;
 mod service;
 mod tunnel;
 mod verdict;
+mod words;
 
 #[cfg(target_arch = "bpf")]
 #[expect(

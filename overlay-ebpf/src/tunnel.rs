@@ -1,7 +1,5 @@
 //! Into a tunnel: outer headers, or the metadata for the kernel to make them of.
 
-use core::hint::black_box;
-
 use aya_ebpf::bindings::bpf_adj_room_mode::BPF_ADJ_ROOM_MAC;
 use aya_ebpf::bindings::{
     BPF_ADJ_ROOM_ENCAP_L2_SHIFT, BPF_F_ADJ_ROOM_ENCAP_L2_ETH, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4,
@@ -11,7 +9,7 @@ use aya_ebpf::helpers::{bpf_get_hash_recalc, bpf_skb_change_head, bpf_skb_vlan_p
 use aya_ebpf::programs::TcContext;
 use overlay_common::decide::tunnel::{self, Path};
 use overlay_common::layout::{TunnelValue, tunnel_flags};
-use overlay_common::packet::encap::{Variable, headers_v4, headers_v6};
+use overlay_common::packet::encap::{ENCAP_V4_LEN, ENCAP_V6_LEN, Variable, write_v4, write_v6};
 use overlay_common::packet::flow::source_port;
 use overlay_common::packet::{
     ETH_LEN, ETHERTYPE_QINQ, ETHERTYPE_VLAN, Ethernet, OVERHEAD_V4, OVERHEAD_V6, Packet as _,
@@ -98,7 +96,7 @@ pub fn encapsulate(
     tunnel: &TunnelValue,
     vni: u32,
 ) -> Result<Option<Tunnelled>, DropReason> {
-    let frame = &SkbFrame::new(ctx);
+    let frame = &SkbFrame::as_it_is(ctx);
     if tunnel::path(frame, *ethernet, frame.offload(), tunnel)? != Path::Fast {
         return Ok(None);
     }
@@ -186,20 +184,22 @@ fn store(ctx: &TcContext, tunnel: &TunnelValue, inner: &Ethernet, vni: u32, flow
     }
 }
 
-/// In a stack frame of its own, as is [`store_v6`]: the stack is 512 bytes for all functions on the
-/// way together.
-#[inline(never)]
+#[inline(always)]
 fn store_v4(ctx: &TcContext, tunnel: &TunnelValue, inner: &Ethernet, vni: u32, flow: Flow) -> bool {
     let variable = flow.variable(ctx, inner, vni, OVERHEAD_V4);
-    ctx.store(0, &headers_v4(&tunnel.header, &variable), 0)
-        .is_ok()
+    let front = SkbFrame::as_it_is(ctx).front::<ENCAP_V4_LEN>();
+    front
+        .map(|mut front| write_v4(&mut front, &tunnel.header, &variable))
+        .is_some()
 }
 
-#[inline(never)]
+#[inline(always)]
 fn store_v6(ctx: &TcContext, tunnel: &TunnelValue, inner: &Ethernet, vni: u32, flow: Flow) -> bool {
     let variable = flow.variable(ctx, inner, vni, OVERHEAD_V6);
-    ctx.store(0, &headers_v6(&tunnel.header, &variable), 0)
-        .is_ok()
+    let front = SkbFrame::as_it_is(ctx).front::<ENCAP_V6_LEN>();
+    front
+        .map(|mut front| write_v6(&mut front, &tunnel.header, &variable))
+        .is_some()
 }
 
 /// Source port and traffic class in one number: a function has five arguments at most.
@@ -217,7 +217,7 @@ impl Flow {
     #[inline(always)]
     fn variable(self, ctx: &TcContext, inner: &Ethernet, vni: u32, overhead: usize) -> Variable {
         Variable {
-            inner: *black_box(inner),
+            inner: *inner,
             inner_len: ctx.len() as u16 - overhead as u16,
             vni,
             source_port: (self.0 >> 8) as u16,

@@ -17,8 +17,10 @@ use super::{Refusal, Tables, endpoint_of};
 use crate::DropReason;
 use crate::layout::{EndpointValue, FdbValue, PeerIndex, Vtep, fdb_flags};
 use crate::net::IpKey;
+use crate::packet::ip::HEADERS_MAX;
 use crate::packet::{
-    ETH_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, IPPROTO_TCP, IPPROTO_UDP, IPV6_LEN, Packet,
+    ETH_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, IPPROTO_TCP, IPPROTO_UDP, IPV4_LEN,
+    IPV6_LEN, Packet, UDP_LEN,
 };
 
 /// Where an endpoint's frame goes.
@@ -59,6 +61,31 @@ pub struct Sender<'a> {
     /// Whether the driver took a VLAN tag off.
     pub tagged: bool,
     pub vtep: &'a Vtep,
+}
+
+/// A TCP header up to its data offset and flags.
+const TCP_REACH: usize = 14;
+
+/// How many bytes of a frame [`forward`] and [`super::tunnel::path`] look at, at most.
+#[inline(always)]
+pub fn reach<P: Packet + ?Sized>(packet: &P) -> usize {
+    let Some([high, low, first, ..]) = packet.header::<[u8; 4]>(ETH_LEN - 2) else {
+        return HEADERS_MAX;
+    };
+    let (header_len, protocol) = match u16::from_be_bytes([high, low]) {
+        ETHERTYPE_IPV4 => (IPV4_LEN.max(4 * usize::from(first & 0x0f)), 9),
+        ETHERTYPE_IPV6 => (IPV6_LEN, 6),
+        _ => return HEADERS_MAX,
+    };
+    let Some([protocol, _]) = packet.header::<[u8; 2]>(ETH_LEN + protocol) else {
+        return HEADERS_MAX;
+    };
+    let transport = if protocol == IPPROTO_UDP {
+        UDP_LEN
+    } else {
+        TCP_REACH
+    };
+    ETH_LEN + header_len + transport
 }
 
 /// Decides by the inner headers.

@@ -3,7 +3,17 @@
 use super::{Refusal, Tables};
 use crate::DropReason;
 use crate::layout::Vtep;
-use crate::packet::{Ethernet, Packet, udp};
+use crate::packet::ip::HEADERS_MAX;
+use crate::packet::{ETH_LEN, Ethernet, IPPROTO_UDP, IPV4_LEN, Packet, udp};
+
+/// How many bytes of a frame [`guard`] looks at, at most.
+#[inline(always)]
+pub fn reach<P: Packet + ?Sized>(packet: &P) -> usize {
+    match packet.header::<[u8; 12]>(ETH_LEN - 2) {
+        Some([0x08, 0x00, .., protocol]) if protocol != IPPROTO_UDP => ETH_LEN + IPV4_LEN,
+        Some(_) | None => HEADERS_MAX,
+    }
+}
 
 /// Refuses VXLAN to a peer, or to a multicast group: it comes from the programs alone. A peer could
 /// not tell it from theirs. What is `forwarded` for somebody else is refused if the host has lent it its

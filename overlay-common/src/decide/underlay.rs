@@ -8,6 +8,6 @@ mod ipv4;
 mod ipv6;
 
 pub use admit::{Delivery, Receivers, admit, admit_inner, filter, tagged};
-pub use classify::{Outer, Vxlan, classify};
+pub use classify::{Outer, Vxlan, classify, reach};
 pub use decap::{Change, Family, Strip, decapsulable};
 pub use early::strips_early;

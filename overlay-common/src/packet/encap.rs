@@ -35,59 +35,73 @@ pub struct Variable {
     pub traffic_class: u8,
 }
 
-/// The first 64 bytes of a frame encapsulated over IPv4: outer headers from the template, then
-/// the inner Ethernet header.
-#[inline(always)]
-pub fn headers_v4(template: &[u8; TUNNEL_HEADER_MAX], variable: &Variable) -> [u8; ENCAP_V4_LEN] {
-    let mut bytes = [0; ENCAP_V4_LEN];
-    bytes[..OVERHEAD_V4].copy_from_slice(&template[..OVERHEAD_V4]);
+/// The front of a frame, where its outer headers are to be written.
+pub trait Room {
+    /// Copies the first `LEN` bytes of a template to the first bytes.
+    fn copy<const LEN: usize>(&mut self, template: &[u8; TUNNEL_HEADER_MAX]);
 
+    /// Writes bytes `AT` bytes behind the first one.
+    fn put<const AT: usize, const LEN: usize>(&mut self, bytes: [u8; LEN]);
+}
+
+impl Room for [u8] {
+    fn copy<const LEN: usize>(&mut self, template: &[u8; TUNNEL_HEADER_MAX]) {
+        self[..LEN].copy_from_slice(&template[..LEN]);
+    }
+
+    fn put<const AT: usize, const LEN: usize>(&mut self, bytes: [u8; LEN]) {
+        self[AT..AT + LEN].copy_from_slice(&bytes);
+    }
+}
+
+/// Writes the first [`ENCAP_V4_LEN`] bytes of a frame encapsulated over IPv4: outer headers from the
+/// template, then the inner Ethernet header.
+#[inline(always)]
+pub fn write_v4<R: Room + ?Sized>(
+    room: &mut R,
+    template: &[u8; TUNNEL_HEADER_MAX],
+    variable: &Variable,
+) {
+    room.copy::<OVERHEAD_V4>(template);
     let total = variable.inner_len + (OVERHEAD_V4 - ETH_LEN) as u16;
-    let sum = u32::from(u16::from_be_bytes([bytes[IP + 10], bytes[IP + 11]]));
+    let sum = u32::from(u16::from_be_bytes([template[IP + 10], template[IP + 11]]));
     let check = !fold(sum + u32::from(total) + u32::from(variable.traffic_class));
-    bytes[IP + 1] = variable.traffic_class;
-    put(&mut bytes, IP + 2, total.to_be_bytes());
-    put(&mut bytes, IP + 10, check.to_be_bytes());
+    room.put::<{ IP + 1 }, _>([variable.traffic_class]);
+    room.put::<{ IP + 2 }, _>(total.to_be_bytes());
+    room.put::<{ IP + 10 }, _>(check.to_be_bytes());
 
-    finish::<ENCAP_V4_LEN, UDP_V4>(&mut bytes, variable);
-    bytes
-}
-
-/// The first 84 bytes of a frame encapsulated over IPv6. The UDP checksum stays zero, which
-/// tunnels may do (RFC 6935, section 5), and so does the flow label: the source port tells flows
-/// apart.
-#[inline(always)]
-pub fn headers_v6(template: &[u8; TUNNEL_HEADER_MAX], variable: &Variable) -> [u8; ENCAP_V6_LEN] {
-    let mut bytes = [0; ENCAP_V6_LEN];
-    bytes[..OVERHEAD_V6].copy_from_slice(&template[..OVERHEAD_V6]);
-
-    bytes[IP] = 0x60 | variable.traffic_class >> 4;
-    bytes[IP + 1] = variable.traffic_class << 4;
-    let payload = variable.inner_len + (UDP_LEN + VXLAN_LEN) as u16;
-    put(&mut bytes, IP + 4, payload.to_be_bytes());
-
-    finish::<ENCAP_V6_LEN, UDP_V6>(&mut bytes, variable);
-    bytes
-}
-
-/// UDP and VXLAN, which both families have in common, and the inner Ethernet header.
-#[inline(always)]
-fn finish<const LEN: usize, const UDP: usize>(bytes: &mut [u8; LEN], variable: &Variable) {
-    let vxlan = UDP + UDP_LEN;
     let udp_len = variable.inner_len + (UDP_LEN + VXLAN_LEN) as u16;
-    put(bytes, UDP, variable.source_port.to_be_bytes());
-    put(bytes, UDP + 4, udp_len.to_be_bytes());
-
-    let [_, a, b, c] = variable.vni.to_be_bytes();
-    bytes[vxlan + 4] = a;
-    bytes[vxlan + 5] = b;
-    bytes[vxlan + 6] = c;
-
-    bytes[vxlan + VXLAN_LEN..].copy_from_slice(&variable.inner.to_bytes());
+    room.put::<UDP_V4, _>(variable.source_port.to_be_bytes());
+    room.put::<{ UDP_V4 + 4 }, _>(udp_len.to_be_bytes());
+    room.put::<{ UDP_V4 + UDP_LEN + 4 }, _>(variable.vni_field());
+    room.put::<OVERHEAD_V4, _>(variable.inner.to_bytes());
 }
 
+/// Writes the first [`ENCAP_V6_LEN`] bytes of a frame encapsulated over IPv6. The UDP checksum stays
+/// zero, which tunnels may do (RFC 6935, section 5), and so does the flow label: the source port
+/// tells flows apart.
 #[inline(always)]
-fn put<const LEN: usize>(bytes: &mut [u8; LEN], at: usize, value: [u8; 2]) {
-    bytes[at] = value[0];
-    bytes[at + 1] = value[1];
+pub fn write_v6<R: Room + ?Sized>(
+    room: &mut R,
+    template: &[u8; TUNNEL_HEADER_MAX],
+    variable: &Variable,
+) {
+    room.copy::<OVERHEAD_V6>(template);
+    let class = variable.traffic_class;
+    room.put::<IP, _>([0x60 | class >> 4, class << 4]);
+
+    let payload = variable.inner_len + (UDP_LEN + VXLAN_LEN) as u16;
+    room.put::<{ IP + 4 }, _>(payload.to_be_bytes());
+    room.put::<UDP_V6, _>(variable.source_port.to_be_bytes());
+    room.put::<{ UDP_V6 + 4 }, _>(payload.to_be_bytes());
+    room.put::<{ UDP_V6 + UDP_LEN + 4 }, _>(variable.vni_field());
+    room.put::<OVERHEAD_V6, _>(variable.inner.to_bytes());
+}
+
+impl Variable {
+    /// The last word of the VXLAN header: the VNI and a reserved byte (RFC 7348, section 5).
+    #[inline(always)]
+    const fn vni_field(&self) -> [u8; 4] {
+        (self.vni << 8).to_be_bytes()
+    }
 }

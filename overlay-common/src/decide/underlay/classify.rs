@@ -7,8 +7,10 @@ use super::{ipv4, ipv6};
 use crate::decide::Tables;
 use crate::layout::Vtep;
 use crate::net::IpKey;
+use crate::packet::ip::HEADERS_MAX;
 use crate::packet::{
-    ETH_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, Packet, UDP_LEN, VXLAN_LEN,
+    ETH_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, IPPROTO_UDP, IPV4_LEN, Packet, UDP_LEN,
+    VXLAN_LEN,
 };
 use crate::{DropReason, FallbackCause};
 
@@ -63,6 +65,33 @@ pub(super) struct Ip {
     pub(super) cause: Option<FallbackCause>,
     /// The header checksum is right, or there is none.
     pub(super) intact: bool,
+}
+
+/// How many bytes of a frame [`classify`], [`super::admit`] and [`super::decapsulable`] look at, at most.
+#[inline(always)]
+pub fn reach<P: Packet + ?Sized>(packet: &P) -> usize {
+    let Some([high, low]) = packet.header::<[u8; 2]>(ETH_LEN - 2) else {
+        return HEADERS_MAX;
+    };
+    // Behind IPv4 options nothing but the UDP header is looked at, and that is not as far.
+    let (udp, protocol) = match u16::from_be_bytes([high, low]) {
+        ETHERTYPE_IPV4 => (ipv4::UDP, ETH_LEN + 9),
+        ETHERTYPE_IPV6 => (ipv6::UDP, ETH_LEN + 6),
+        _ => return ETH_LEN,
+    };
+    let Some([protocol, _]) = packet.header::<[u8; 2]>(protocol) else {
+        return HEADERS_MAX;
+    };
+    if protocol != IPPROTO_UDP {
+        // Of IPv6 it might be behind other headers.
+        return if udp == ipv4::UDP { udp } else { HEADERS_MAX };
+    }
+    let inner = udp + UDP_LEN + VXLAN_LEN;
+    match packet.header::<[u8; 2]>(inner) {
+        // A question, whose target is further behind.
+        Some([destination, _]) if destination & 1 != 0 => HEADERS_MAX,
+        Some(_) | None => inner + ETH_LEN + IPV4_LEN,
+    }
 }
 
 /// Tells VXLAN for this VTEP from everything else, and the malformed from the well-formed.

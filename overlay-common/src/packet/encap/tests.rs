@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::layout::{TunnelValue, tunnel_flags};
-use crate::net::MacAddr;
+use crate::net::{IpKey, MacAddr};
 use crate::packet::ETHERTYPE_IPV4;
 
 fn template(source: IpAddr, destination: IpAddr, ttl: u8, tos: u8) -> Template {
@@ -36,6 +36,13 @@ fn variables() -> impl Strategy<Value = Variable> {
     )
 }
 
+fn key(ip: IpAddr) -> IpKey {
+    match ip {
+        IpAddr::V4(ip) => IpKey::v4(ip.octets()),
+        IpAddr::V6(ip) => IpKey::v6(ip.octets()),
+    }
+}
+
 /// What an independent parser finds behind the IP header.
 fn check_transport(packet: &SlicedPacket<'_>, variable: &Variable) {
     let Some(TransportSlice::Udp(udp)) = &packet.transport else {
@@ -63,7 +70,8 @@ proptest! {
         variable in variables(), source: [u8; 4], destination: [u8; 4], ttl: u8, tos: u8,
     ) {
         let template = template(source.into(), destination.into(), ttl, tos);
-        let headers = headers_v4(&template.to_bytes(), &variable);
+        let mut headers = [0xff; ENCAP_V4_LEN];
+        write_v4(&mut headers[..], &template.to_bytes(), &variable);
         let frame = whole(&headers, 50, &variable);
         let packet = SlicedPacket::from_ethernet(&frame).unwrap();
         let Some(NetSlice::Ipv4(ip)) = &packet.net else { panic!("no IPv4") };
@@ -82,7 +90,8 @@ proptest! {
         variable in variables(), source: [u8; 16], destination: [u8; 16], ttl: u8, tos: u8,
     ) {
         let template = template(source.into(), destination.into(), ttl, tos);
-        let headers = headers_v6(&template.to_bytes(), &variable);
+        let mut headers = [0xff; ENCAP_V6_LEN];
+        write_v6(&mut headers[..], &template.to_bytes(), &variable);
         let frame = whole(&headers, 70, &variable);
         let packet = SlicedPacket::from_ethernet(&frame).unwrap();
         let Some(NetSlice::Ipv6(ip)) = &packet.net else { panic!("no IPv6") };
@@ -108,6 +117,10 @@ proptest! {
                 ..TunnelValue::NONE
             };
             prop_assert_eq!((source(&tunnel), destination(&tunnel)), (from, to));
+            prop_assert!(tunnel.ends_at(&key(to)));
+            prop_assert_eq!(tunnel.ends_at(&key(from)), from == to);
+            let without_a_route = TunnelValue { header_len: 0, ..tunnel };
+            prop_assert!(!without_a_route.ends_at(&key(to)));
             prop_assert_eq!((tunnel.ttl(), tunnel.tos()), (ttl, tos & 0xfc));
             prop_assert_eq!(tunnel.header_len, if to.is_ipv6() { 70 } else { 50 });
         }

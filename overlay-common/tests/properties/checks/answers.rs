@@ -127,7 +127,7 @@ fn echoed(frame: &[u8], head: &[u8], offset: usize, message: [u8; 4]) -> Vec<u8>
 
 fn echo4(frame: &[u8]) {
     let answer = echo_v4(frame);
-    assert_eq!(answer, echo_v4(&Head(frame)), "looks too far");
+    assert_eq!(answer, echo_v4(&Head::new(frame)), "looks too far");
     let packet = reference::packet(frame);
     let asked = packet
         .as_ref()
@@ -171,7 +171,7 @@ fn echo4(frame: &[u8]) {
 
 fn echo6(frame: &[u8]) {
     let answer = echo_v6(frame);
-    assert_eq!(answer, echo_v6(&Head(frame)), "looks too far");
+    assert_eq!(answer, echo_v6(&Head::new(frame)), "looks too far");
     let reference = |frame: &[u8]| {
         let packet = reference::packet(frame)?;
         match (&packet.net, &packet.transport) {
@@ -199,7 +199,7 @@ fn echo6(frame: &[u8]) {
 fn error4(frame: &[u8], ethernet: Ethernet, problem: Problem) {
     let (mut bytes, mut same) = ([0; ERROR_V4_LEN], [0; ERROR_V4_LEN]);
     let error = error_v4(frame, ethernet, GATEWAY, GATEWAY_IP, problem, &mut bytes);
-    let head = &Head(frame);
+    let head = &Head::new(frame);
     let with_head = error_v4(head, ethernet, GATEWAY, GATEWAY_IP, problem, &mut same);
     assert_eq!((error, bytes), (with_head, same), "looks too far");
     if error.is_none() {
@@ -241,7 +241,7 @@ fn error4(frame: &[u8], ethernet: Ethernet, problem: Problem) {
 fn error6(frame: &[u8], ethernet: Ethernet, problem: Problem) {
     let (mut bytes, mut same) = ([0; ERROR_V6_LEN], [0; ERROR_V6_LEN]);
     let error = error_v6(frame, ethernet, GATEWAY, GATEWAY_IP6, problem, &mut bytes);
-    let head = &Head(frame);
+    let head = &Head::new(frame);
     let with_head = error_v6(head, ethernet, GATEWAY, GATEWAY_IP6, problem, &mut same);
     assert_eq!((error, bytes), (with_head, same), "looks too far");
     if error.is_none() {

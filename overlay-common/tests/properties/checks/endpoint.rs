@@ -9,7 +9,7 @@ use overlay_common::decide::tunnel::{self, Offload, Path};
 use overlay_common::decide::underlay::{self, Outer};
 use overlay_common::layout::{FdbKey, FdbValue, NeighborKey, fdb_flags, neighbor_flags};
 use overlay_common::net::{IpKey, MacAddr};
-use overlay_common::packet::encap::{Variable, headers_v4, headers_v6};
+use overlay_common::packet::encap::{ENCAP_V4_LEN, ENCAP_V6_LEN, Variable, write_v4, write_v6};
 use overlay_common::packet::{Ethernet, Packet, ip};
 
 use super::guard::udp_destination;
@@ -22,8 +22,10 @@ const ROUTER_ADVERTISEMENT: u8 = 134;
 pub fn check(data: &[u8]) {
     let Input { knobs, frame } = &Input::new(data);
     let world = World(*knobs);
-    let decided = decide(&frame[..], &world);
-    assert_eq!(decided, decide(&Head(frame), &world), "looks too far");
+    let decided = decide(&frame[..], &frame[..], &world);
+    let first = Head::reaching(frame, endpoint::reach(&frame[..]));
+    let with_heads = decide(&first, &Head::new(frame), &world);
+    assert_eq!(decided, with_heads, "looks too far");
     let Ok(way) = decided else {
         return;
     };
@@ -59,7 +61,12 @@ enum Way {
     Exception(Exception, MacAddr),
 }
 
-fn decide<P: Packet + ?Sized>(packet: &P, world: &World) -> Result<Way, DropReason> {
+/// As the one program and the other have the frame at hand.
+fn decide<P: Packet + ?Sized, Q: Packet + ?Sized>(
+    first: &P,
+    second: &Q,
+    world: &World,
+) -> Result<Way, DropReason> {
     let sender = Sender {
         ifindex: IFINDEX,
         endpoint: &world.endpoint(),
@@ -67,11 +74,12 @@ fn decide<P: Packet + ?Sized>(packet: &P, world: &World) -> Result<Way, DropReas
         vtep: &World::vtep(),
     };
     let mut mac = MacAddr::default();
-    let exception = match endpoint::exception(packet, &sender, world, &mut mac) {
-        Ok(Exception::Discovery) => endpoint::discovery(packet, &sender, world, &mut mac),
+    let exception = match endpoint::exception(second, &sender, world, &mut mac) {
+        Ok(Exception::Discovery) => endpoint::discovery(second, &sender, world, &mut mac),
         decided => decided,
     };
-    match endpoint::forward(packet, &sender, world) {
+    let forward = endpoint::forward(first, &sender, world);
+    match forward {
         Ok((_, Forward::Exception)) => Ok(Way::Exception(exception?, mac)),
         // What the first program decides, the second would decide alike.
         Ok((ethernet, forward)) => {
@@ -242,7 +250,8 @@ fn is_tunnelled_right(frame: &[u8], ethernet: Ethernet, knobs: &Knobs, world: &W
         tagged: knobs.tagged,
     };
     let path = tunnel::path(frame, ethernet, offload, &tunnel);
-    let with_head = tunnel::path(&Head(frame), ethernet, offload, &tunnel);
+    let head = Head::reaching(frame, endpoint::reach(frame));
+    let with_head = tunnel::path(&head, ethernet, offload, &tunnel);
     assert_eq!(path, with_head, "looks too far");
     let Ok(Path::Fast) = path else {
         return;
@@ -263,9 +272,13 @@ fn is_tunnelled_right(frame: &[u8], ethernet: Ethernet, knobs: &Knobs, world: &W
         traffic_class: tunnel::traffic_class(frame, ethernet, &tunnel),
     };
     let mut sent = if tunnel.is_ipv6() {
-        headers_v6(&tunnel.header, &variable).to_vec()
+        let mut headers = vec![0; ENCAP_V6_LEN];
+        write_v6(&mut headers[..], &tunnel.header, &variable);
+        headers
     } else {
-        headers_v4(&tunnel.header, &variable).to_vec()
+        let mut headers = vec![0; ENCAP_V4_LEN];
+        write_v4(&mut headers[..], &tunnel.header, &variable);
+        headers
     };
     sent.extend(frame.get(14..).unwrap_or_default());
     let Ok(Outer::Vxlan(vxlan)) = underlay::classify(&sent[..], &World::vtep()) else {

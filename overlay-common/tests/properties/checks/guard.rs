@@ -3,7 +3,7 @@
 use etherparse::{IpNumber, Ipv6ExtensionSlice, LaxNetSlice, TransportSlice, UdpHeaderSlice};
 use overlay_common::DropReason;
 use overlay_common::decide::Tables as _;
-use overlay_common::decide::guard::guard;
+use overlay_common::decide::guard::{guard, reach};
 use overlay_common::net::IpKey;
 use overlay_common::packet::udp;
 
@@ -18,7 +18,12 @@ pub fn check(data: &[u8]) {
     }
     let (world, vtep) = (World(*knobs), World::vtep());
     let guarded = guard(&frame[..], false, &vtep, &world);
-    let with_head = guard(&Head(frame), false, &vtep, &world);
+    let with_head = guard(
+        &Head::reaching(frame, reach(&frame[..])),
+        false,
+        &vtep,
+        &world,
+    );
     assert_eq!(guarded, with_head, "looks too far");
     let datagram = udp::datagram(&frame[..], u16::from_be_bytes([frame[12], frame[13]]));
     let own = datagram.is_some_and(|ends| ends.source == vtep.ip4 || ends.source == vtep.ip6);

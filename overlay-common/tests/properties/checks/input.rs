@@ -2,6 +2,7 @@
 
 use etherparse::checksum::Sum16BitWords;
 use overlay_common::packet::Packet;
+use overlay_common::packet::ip::HEADERS_MAX;
 
 use super::templates::TEMPLATES;
 
@@ -73,15 +74,30 @@ pub fn repair(frame: &mut [u8]) {
 }
 
 /// A frame of which the programs have the first bytes at hand only.
-pub struct Head<'a>(pub &'a [u8]);
+pub struct Head<'a> {
+    frame: &'a [u8],
+    len: usize,
+}
+
+impl<'a> Head<'a> {
+    /// As many bytes as any decision looks at.
+    pub fn new(frame: &'a [u8]) -> Self {
+        Self::reaching(frame, HEADERS_MAX)
+    }
+
+    /// As many as a decision has said that it looks at.
+    pub fn reaching(frame: &'a [u8], reach: usize) -> Self {
+        let len = frame.len().min(HEADERS_MAX).min(reach);
+        Self { frame, len }
+    }
+}
 
 impl Packet for Head<'_> {
     fn frame_len(&self) -> usize {
-        self.0.len()
+        self.frame.len()
     }
 
     fn header<T: overlay_common::packet::Header>(&self, offset: usize) -> Option<T> {
-        let len = self.0.len().min(overlay_common::packet::ip::HEADERS_MAX);
-        self.0[..len].header(offset)
+        self.frame[..self.len].header(offset)
     }
 }

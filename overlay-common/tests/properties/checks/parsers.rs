@@ -21,7 +21,7 @@ pub fn check(data: &[u8]) {
     };
     let ethertype = ethernet.ethertype;
     assert_eq!(ethertype, u16::from_be_bytes([frame[12], frame[13]]));
-    let (whole, head) = (&frame[..], &Head(frame));
+    let (whole, head) = (&frame[..], &Head::new(frame));
     assert_eq!(hop(whole, ethertype), hop(head, ethertype), "looks too far");
     let datagram = udp::datagram(whole, ethertype);
     assert_eq!(datagram, udp::datagram(head, ethertype), "looks too far");
@@ -72,7 +72,7 @@ fn ages(frame: &[u8], header_len: usize) {
 
 fn looks_behind_extensions(frame: &[u8], next: IpNumber) {
     let found = upper(frame, next.0);
-    assert_eq!(found, upper(&Head(frame), next.0), "looks too far");
+    assert_eq!(found, upper(&Head::new(frame), next.0), "looks too far");
     let Upper::Header { protocol, offset } = found else {
         return;
     };

@@ -76,6 +76,19 @@ pub static TEMPLATES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
                 .udp(1, PORT),
             30,
         ),
+        // A container's own VXLAN, to a peer.
+        built(
+            PacketBuilder::ethernet2(LOCAL.0, REMOTE.0)
+                .ipv4(LOCAL_IP, PEER, 64)
+                .udp(1, PORT),
+            30,
+        ),
+        built(
+            PacketBuilder::ethernet2(LOCAL.0, REMOTE.0)
+                .ipv6(LOCAL_IP6, PEER6, 64)
+                .udp(1, PORT),
+            30,
+        ),
     ]
 });
 

@@ -17,12 +17,9 @@ use super::world::{GROUP, IFINDEX, US, US6, VNI, World};
 pub fn check(data: &[u8]) {
     let Input { knobs, frame } = &Input::new(data);
     let (world, vtep) = (World(*knobs), World::vtep());
+    let head = &Head::reaching(frame, underlay::reach(&frame[..]));
     let outer = underlay::classify(&frame[..], &vtep);
-    assert_eq!(
-        outer,
-        underlay::classify(&Head(frame), &vtep),
-        "looks too far"
-    );
+    assert_eq!(outer, underlay::classify(head, &vtep), "looks too far");
     let reference = reference::vxlan(frame);
     let Ok(Outer::Vxlan(vxlan)) = outer else {
         assert_eq!(reference, None, "well-formed, and taken for {outer:?}");
@@ -31,7 +28,7 @@ pub fn check(data: &[u8]) {
     assert_eq!(Some(vxlan), reference);
 
     let admitted = underlay::admit(&frame[..], vxlan.outer_len, &vxlan, &vtep, &world);
-    let with_head = underlay::admit(&Head(frame), vxlan.outer_len, &vxlan, &vtep, &world);
+    let with_head = underlay::admit(head, vxlan.outer_len, &vxlan, &vtep, &world);
     assert_eq!(admitted, with_head, "looks too far");
     let delivery = match admitted {
         Ok(delivery) => delivery,
@@ -56,7 +53,7 @@ pub fn check(data: &[u8]) {
     };
     let stripped =
         underlay::decapsulable(&frame[..], vxlan.outer_len, &vxlan, &delivery, aggregate);
-    assert_eq!(stripped, strip(&Head(frame)), "looks too far");
+    assert_eq!(stripped, strip(head), "looks too far");
     let inner = &frame[vxlan.outer_len..];
     match stripped {
         Ok(Ok(strip)) => {
