@@ -14,6 +14,7 @@ mod from_underlay_malformed;
 mod from_underlay_refused;
 mod handover;
 mod service;
+mod spread;
 mod to_peer;
 mod to_underlay;
 mod underlay_filter;
