@@ -69,7 +69,7 @@ impl<'a> SkbFrame<'a> {
         let frame = Self(ctx);
         let all = ctx.len().min(HEADERS_MAX as u32);
         if !frame.is_linear(all as usize) && !frame.is_linear(reach(&frame).min(all as usize)) {
-            // Without memory the reads find the frame truncated, and it is dropped.
+            // Without memory the frame is decided by as much as there is.
             let _ = ctx.skb.pull_data(all);
         }
         frame
@@ -183,7 +183,7 @@ fn write<T: Header>(data: usize, end: usize, offset: usize, value: T) -> bool {
     true
 }
 
-/// The first `N` bytes of a frame, to be written before anything else changes it.
+/// The first `N` bytes of a frame, to be written before anything else changes it: the verifier sees to that.
 pub struct Front<const N: usize>(usize);
 
 impl<const N: usize> Room for Front<N> {

@@ -9,7 +9,6 @@ use aya_ebpf::helpers::bpf_csum_level;
 use aya_ebpf::programs::TcContext;
 use overlay_common::decide::Refusal;
 use overlay_common::decide::underlay::{self, Change, Family, Outer, Receivers, Vxlan};
-use overlay_common::packet::encap::Room as _;
 use overlay_common::packet::{ETH_LEN, OVERHEAD_V4, OVERHEAD_V6};
 use overlay_common::{DropReason, FallbackCause};
 
@@ -90,13 +89,15 @@ fn deliver(ctx: &TcContext, vxlan: &Vxlan) -> Result<Decap, Refusal> {
     if take_out(ctx, outer_len, strip.family).is_err() {
         return Ok(Decap::Fallback(FallbackCause::RoomRefused));
     }
-    let failed = || Refusal::new(DropReason::DecapFailed, vxlan.vni, delivery.peer);
+    let failed = |_| Refusal::new(DropReason::DecapFailed, vxlan.vni, delivery.peer);
     // The queue was chosen for the underlay's device.
     // SAFETY: the context pointer is valid while the program runs, and the field is writable.
     unsafe { (*ctx.skb.skb).queue_mapping = 0 };
-    let mut front = frame.front::<ETH_LEN>().ok_or_else(failed)?;
-    front.put::<0, _>(delivery.inner.to_bytes());
-    apply(ctx, strip.change).map_err(|_| failed())?;
+    // By a helper: in front of a program that writes by itself the kernel makes clones writable, whosever
+    // frames they are, and forgets what XDP has handed over.
+    ctx.store(0, &delivery.inner.to_bytes(), 0)
+        .map_err(failed)?;
+    apply(ctx, strip.change).map_err(failed)?;
     verdict::count_received(delivery.stats, segments, ctx.len());
     Ok(Decap::Deliver(delivery.receivers))
 }

@@ -174,7 +174,7 @@ fn store_tag(ctx: &TcContext, tunnel: &TunnelValue, tag: u32) -> bool {
     ctx.store(at, &tag.to_be_bytes(), 0).is_ok()
 }
 
-/// Writes outer headers and inner Ethernet header in one piece into the room for them.
+/// Writes outer headers and inner Ethernet header into the room for them.
 #[inline(always)]
 fn store(ctx: &TcContext, tunnel: &TunnelValue, inner: &Ethernet, vni: u32, flow: Flow) -> bool {
     if tunnel.is_ipv6() {
@@ -202,7 +202,7 @@ fn store_v6(ctx: &TcContext, tunnel: &TunnelValue, inner: &Ethernet, vni: u32, f
         .is_some()
 }
 
-/// Source port and traffic class in one number: a function has five arguments at most.
+/// Source port and traffic class in one number.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 struct Flow(u32);

@@ -10,7 +10,7 @@ use overlay_common::packet::Header;
 
 /// # Safety
 ///
-/// The value's bytes are in a packet or in a map, and readable.
+/// The value's bytes are in a packet, its metadata or a map, and readable.
 #[inline(always)]
 pub unsafe fn load<T: Header>(from: *const u8) -> T {
     let mut value = MaybeUninit::<T>::uninit();
@@ -23,7 +23,7 @@ pub unsafe fn load<T: Header>(from: *const u8) -> T {
 
 /// # Safety
 ///
-/// The value's bytes are in a packet, and writable.
+/// The value's bytes are in a packet or its metadata, and writable.
 #[inline(always)]
 pub unsafe fn store<T: Header>(to: *mut u8, value: T) {
     // SAFETY: writable by the caller.

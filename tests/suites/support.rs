@@ -286,14 +286,18 @@ pub fn send_raw(from: &Netns, frame: &[u8]) -> Result<()> {
     from.run(|| PacketSocket::open(0)?.send(frame))
 }
 
-/// A packet socket on the `eth0` of the calling thread's namespace.
+/// A packet socket on a device of the calling thread's namespace.
 pub struct PacketSocket {
     socket: OwnedFd,
 }
 
 impl PacketSocket {
-    /// For sending, and for receiving the frames of one ethertype (0: none).
+    /// On `eth0`, for sending, and for receiving the frames of one ethertype (0: none).
     pub fn open(ethertype: u16) -> Result<Self> {
+        Self::on("eth0", ethertype)
+    }
+
+    pub fn on(device: &str, ethertype: u16) -> Result<Self> {
         let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
         // SAFETY: plain numbers.
         let socket = unsafe { libc::socket(libc::AF_PACKET, kind, 0) };
@@ -304,12 +308,13 @@ impl PacketSocket {
         );
         // SAFETY: the descriptor was just opened and is owned by nobody else.
         let socket = unsafe { OwnedFd::from_raw_fd(socket) };
-        let index = nix::net::if_::if_nametoindex("eth0").context("find eth0")?;
+        let index =
+            nix::net::if_::if_nametoindex(device).with_context(|| format!("find {device}"))?;
         // SAFETY: all zero is a value of this C struct.
         let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
         address.sll_family = libc::AF_PACKET as u16;
         address.sll_protocol = ethertype.to_be();
-        address.sll_ifindex = i32::try_from(index).context("index of eth0")?;
+        address.sll_ifindex = i32::try_from(index).context("the index as the kernel has it")?;
         let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
         // SAFETY: the address is valid for the length given.
         let bound = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) };

@@ -114,6 +114,19 @@ fn what_xdp_hands_over_is_delivered() {
     assert_eq!(arrived, Some(frame));
 }
 
+/// Whoever captures on the underlay holds a clone of each frame. The kernel would copy a clone's head, and
+/// forget the metadata, before a program that writes into packets itself.
+#[test]
+fn a_capture_takes_nothing_away() {
+    let mut host = Host::new();
+    let capture = host.host.run(|| PacketSocket::on("lo", 3)).unwrap();
+    let frame = tcp(B, A, 100);
+    let (counters, arrived) = host.receive(&handover(VNI, 1), &frame);
+    assert_eq!(counters, received(1, frame.len()));
+    assert_eq!(arrived.as_ref(), Some(&frame));
+    assert_eq!(capture.receive().unwrap(), Some(frame), "captured");
+}
+
 /// The tables are asked again, whatever XDP has found in them.
 #[test]
 fn what_xdp_hands_over_is_checked_again() {
