@@ -18,8 +18,9 @@ pub fn plan(desired: &Rows, actual: &Rows) -> Vec<Change> {
     });
     diff.table(&desired.vnis, &actual.vnis, Change::Vni);
     diff.table(&desired.neighbors, &actual.neighbors, Change::Neighbor);
-    diff.table(&desired.fdb, &actual.fdb, Change::Fdb);
+    // The programs take the sender of a frame from FDB and its tunnel, so PEERS has it as long as FDB does.
     diff.table(&desired.peers, &actual.peers, Change::Peer);
+    diff.table(&desired.fdb, &actual.fdb, Change::Fdb);
     diff.table(&desired.floods, &actual.floods, Change::Flood);
     diff.table(&desired.allowed, &actual.allowed, Change::Allowed);
     diff.table(&desired.endpoints, &actual.endpoints, |key, value| {
@@ -171,6 +172,7 @@ mod tests {
             };
             rows.stats_index.get(&pair) == Some(&value.stats)
                 && rows.tunnels.contains_key(&value.peer)
+                && rows.peers.values().any(|peer| peer.index == value.peer)
                 && rows.vnis.contains_key(&key.vni)
         }) && rows
             .peers

@@ -1,5 +1,7 @@
 //! Where a frame goes: FDB, peers, tunnels.
 
+use core::cmp::Ordering;
+
 use super::shared;
 use crate::net::MacAddr;
 
@@ -8,12 +10,25 @@ pub type PeerIndex = u32;
 
 /// Key of FDB. 12 bytes.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FdbKey {
     pub vni: u32,
     /// The MAC's bytes and two of zero, as words: a program would write it byte by byte, and the
     /// kernel, which hashes words, would have to wait for each.
     mac: [u32; 2],
+}
+
+/// By network, then in the order of the addresses.
+impl Ord for FdbKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.vni, self.mac()).cmp(&(other.vni, other.mac()))
+    }
+}
+
+impl PartialOrd for FdbKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl FdbKey {
