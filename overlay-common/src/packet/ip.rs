@@ -14,7 +14,7 @@ const MORE_FRAGMENTS_V4: u16 = 0x2000;
 const FRAGMENT_OFFSET_V6: u16 = 0xfff8;
 
 /// Every header that a decision looks at begins so that 8 bytes of it are within the first 192
-/// of a frame: as much as the programs have in linear memory.
+/// of a frame: as much as the programs pull into linear memory at most.
 pub const HEADERS_MAX: usize = 192;
 /// Most extension headers that are looked behind.
 const EXTENSIONS_MAX: usize = 4;
