@@ -57,10 +57,13 @@ fn arrives_merged(pair: &Pair) -> Result<()> {
                 "on the {where_to} {whole} of {BYTES} bytes were in super-packets without a tunnel"
             );
         }
-        // Merged or not, each segment counts.
+        // Merged or not, each segment counts. On a busy machine a queue may lose some, which TCP sends again.
         let Count { sent, received } = Count::of(here, there)?;
         let (sent, received) = (sent - before.sent, received - before.received);
-        ensure!(sent == received, "{sent} packets sent, {received} received");
+        ensure!(
+            received <= sent && sent - received <= sent / 100,
+            "{sent} packets sent, {received} received"
+        );
         ensure!(
             received > BYTES / 1450,
             "{received} packets cannot carry {BYTES} bytes"
