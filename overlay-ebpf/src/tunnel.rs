@@ -58,7 +58,7 @@ pub fn enter(
     let offload = frame.offload();
     let path = tunnel::path(frame, *ethernet, offload, tunnel)?;
     let traffic_class = tunnel::traffic_class(frame, *ethernet, tunnel);
-    let flow = Flow::new(source_port(flow_hash(ctx)), traffic_class);
+    let port = source_port(flow_hash(ctx));
     let path = match path {
         Path::Fast if !make_room(ctx, tunnel) => {
             tunnel::instead(FallbackCause::RoomRefused, offload, tunnel)?
@@ -73,7 +73,7 @@ pub fn enter(
                 NO_TAG
             };
             let written = tag != REFUSED
-                && store(ctx, tunnel, ethernet, vni, flow)
+                && store(ctx, tunnel, ethernet, vni, port, traffic_class)
                 && (tag == NO_TAG || store_tag(ctx, tunnel, tag as u32));
             return sent(tunnel, written);
         }
@@ -101,11 +101,15 @@ pub fn encapsulate(
         return Ok(None);
     }
     let traffic_class = tunnel::traffic_class(frame, *ethernet, tunnel);
-    let flow = Flow::new(source_port(flow_hash(ctx)), traffic_class);
+    let port = source_port(flow_hash(ctx));
     if !make_room(ctx, tunnel) {
         return Ok(None);
     }
-    sent(tunnel, store(ctx, tunnel, ethernet, vni, flow)).map(Some)
+    sent(
+        tunnel,
+        store(ctx, tunnel, ethernet, vni, port, traffic_class),
+    )
+    .map(Some)
 }
 
 /// What is left to do with a frame that has got its headers.
@@ -176,53 +180,32 @@ fn store_tag(ctx: &TcContext, tunnel: &TunnelValue, tag: u32) -> bool {
 
 /// Writes outer headers and inner Ethernet header into the room for them.
 #[inline(always)]
-fn store(ctx: &TcContext, tunnel: &TunnelValue, inner: &Ethernet, vni: u32, flow: Flow) -> bool {
+fn store(
+    ctx: &TcContext,
+    tunnel: &TunnelValue,
+    inner: &Ethernet,
+    vni: u32,
+    source_port: u16,
+    traffic_class: u8,
+) -> bool {
+    let variable = Variable {
+        inner: *inner,
+        inner_len: ctx.len() as u16 - overhead(tunnel) as u16,
+        vni,
+        source_port,
+        traffic_class,
+    };
+    let frame = SkbFrame::as_it_is(ctx);
     if tunnel.is_ipv6() {
-        store_v6(ctx, tunnel, inner, vni, flow)
+        frame
+            .front::<ENCAP_V6_LEN>()
+            .map(|mut front| write_v6(&mut front, &tunnel.header, &variable))
+            .is_some()
     } else {
-        store_v4(ctx, tunnel, inner, vni, flow)
-    }
-}
-
-#[inline(always)]
-fn store_v4(ctx: &TcContext, tunnel: &TunnelValue, inner: &Ethernet, vni: u32, flow: Flow) -> bool {
-    let variable = flow.variable(ctx, inner, vni, OVERHEAD_V4);
-    let front = SkbFrame::as_it_is(ctx).front::<ENCAP_V4_LEN>();
-    front
-        .map(|mut front| write_v4(&mut front, &tunnel.header, &variable))
-        .is_some()
-}
-
-#[inline(always)]
-fn store_v6(ctx: &TcContext, tunnel: &TunnelValue, inner: &Ethernet, vni: u32, flow: Flow) -> bool {
-    let variable = flow.variable(ctx, inner, vni, OVERHEAD_V6);
-    let front = SkbFrame::as_it_is(ctx).front::<ENCAP_V6_LEN>();
-    front
-        .map(|mut front| write_v6(&mut front, &tunnel.header, &variable))
-        .is_some()
-}
-
-/// Source port and traffic class in one number.
-#[derive(Clone, Copy)]
-#[repr(transparent)]
-struct Flow(u32);
-
-impl Flow {
-    #[inline(always)]
-    fn new(source_port: u16, traffic_class: u8) -> Self {
-        Self(u32::from(source_port) << 8 | u32::from(traffic_class))
-    }
-
-    /// What is written of a frame that `overhead` bytes of room have been made for.
-    #[inline(always)]
-    fn variable(self, ctx: &TcContext, inner: &Ethernet, vni: u32, overhead: usize) -> Variable {
-        Variable {
-            inner: *inner,
-            inner_len: ctx.len() as u16 - overhead as u16,
-            vni,
-            source_port: (self.0 >> 8) as u16,
-            traffic_class: self.0 as u8,
-        }
+        frame
+            .front::<ENCAP_V4_LEN>()
+            .map(|mut front| write_v4(&mut front, &tunnel.header, &variable))
+            .is_some()
     }
 }
 
