@@ -49,13 +49,17 @@ fn networks_endpoints_and_nodes() -> Result<()> {
         "--name",
         "hw",
     ])?;
-    // Host 1 has seen all of it.
+    // Both hosts have seen all of it, and ask the underlay for the switch.
     tests::wait::until(CONVERGE, || {
-        let seen = one.cli_ok(&["endpoint", "ls"])?;
-        ensure!(
-            ["web", "db", "hw"].iter().all(|name| seen.contains(name)),
-            "{seen}"
-        );
+        for host in [one, two] {
+            let seen = host.cli_ok(&["endpoint", "ls"])? + &host.netns().ip(&["neigh"])?;
+            ensure!(
+                ["web", "db", "hw", "192.0.2.50"]
+                    .iter()
+                    .all(|part| seen.contains(part)),
+                "{seen}"
+            );
+        }
         Ok(())
     })?;
     reachable(&web, &db, 1)?;

@@ -24,11 +24,14 @@ pub struct Traces {
 }
 
 impl Traces {
-    /// Once the kernel's own changes to new devices are over: it checks addresses for duplicates.
+    /// Once the kernel's own changes to new devices are over: it checks addresses for duplicates,
+    /// and tells that a device is up some time after its carrier is there.
     pub fn settled(host: &Host) -> Result<Self> {
         until(CONVERGE, || {
             let traces = Self::of(host)?;
             ensure!(!traces.addresses.contains("tentative"), "{traces:#?}");
+            let rising = |link: &String| link.contains("LOWER_UP") && link.contains("DOWN mode");
+            ensure!(!traces.links.iter().any(rising), "{traces:#?}");
             Ok(traces)
         })
     }
