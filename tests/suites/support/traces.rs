@@ -36,6 +36,20 @@ impl Traces {
         })
     }
 
+    /// That nothing has changed since `before`; the error has the lines that did.
+    pub fn unchanged(&self, before: &Self) -> Result<()> {
+        let (then, now) = (format!("{before:#?}"), format!("{self:#?}"));
+        let only = |here: &str, there: &str, sign| -> String {
+            here.lines()
+                .filter(|line| !there.lines().any(|other| other == *line))
+                .map(|line| format!("\n{sign} {line}"))
+                .collect()
+        };
+        let (gone, new) = (only(&then, &now, '-'), only(&now, &then, '+'));
+        ensure!(before == self, "it changed:{gone}{new}");
+        Ok(())
+    }
+
     pub fn of(host: &Host) -> Result<Self> {
         let netns = host.netns();
         Ok(Self {
