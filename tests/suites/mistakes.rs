@@ -24,7 +24,7 @@ use tests::netns::Netns;
 use tests::wait::until;
 use tests::{http, process};
 
-use crate::support::traces::Traces;
+use crate::support::traces::unchanged;
 
 /// A refusal comes within this time; the store is given a few seconds to answer.
 const REFUSAL: Duration = Duration::from_secs(20);
@@ -120,11 +120,6 @@ fn inside(netns: &Netns) -> Result<String> {
 /// Every key of the store with its value and the index of its last change.
 fn keys(from: &Station, store: SocketAddr) -> Result<String> {
     http::get(&from.netns, store, "/v1/kv/overlay/?recurse")
-}
-
-/// That a host is as it was.
-fn unchanged(host: &Host, before: &Traces) -> Result<()> {
-    Traces::of(host)?.unchanged(before)
 }
 
 /// Waits for a line of a program's log that has all of these.

@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use aya::programs::{ProgramInfo, SchedClassifier, TcAttachType};
 use nix::net::if_::if_nameindex;
+use similar::TextDiff;
 use tests::lab::Host;
 use tests::netns::Netns;
 use tests::wait::until;
@@ -36,20 +37,6 @@ impl Traces {
         })
     }
 
-    /// That nothing has changed since `before`; the error has the lines that did.
-    pub fn unchanged(&self, before: &Self) -> Result<()> {
-        let (then, now) = (format!("{before:#?}"), format!("{self:#?}"));
-        let only = |here: &str, there: &str, sign| -> String {
-            here.lines()
-                .filter(|line| !there.lines().any(|other| other == *line))
-                .map(|line| format!("\n{sign} {line}"))
-                .collect()
-        };
-        let (gone, new) = (only(&then, &now, '-'), only(&now, &then, '+'));
-        ensure!(before == self, "it changed:{gone}{new}");
-        Ok(())
-    }
-
     pub fn of(host: &Host) -> Result<Self> {
         let netns = host.netns();
         Ok(Self {
@@ -63,6 +50,19 @@ impl Traces {
             pins: pins(host)?,
         })
     }
+}
+
+/// That a host is as it was; the error has the lines that are not.
+pub fn unchanged(host: &Host, before: &Traces) -> Result<()> {
+    let after = Traces::of(host)?;
+    let [then, now] = [before, &after].map(|traces| format!("{traces:#?}"));
+    let changes = TextDiff::from_lines(&then, &now);
+    ensure!(
+        *before == after,
+        "it changed:\n{}",
+        changes.unified_diff().context_radius(0)
+    );
+    Ok(())
 }
 
 /// Links without what changes by itself.
